@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cluster::ids::{Address, Incarnation, NodeId};
 use cluster::membership::Loss;
-use cluster::membership::order::{Order, Outline, Wish};
+use cluster::membership::{AdminCommand, Outline, Reconfiguration};
 use net_common::connection::{Connection, NetError};
 use net_common::error::ErrorWord;
 use net_common::message::change::{Begin, Plan, Planned};
@@ -73,8 +73,8 @@ impl GTStoreClient {
     ///
     /// # Errors
     /// [`ClientError::NoManager`], or [`ClientError::Refused`] with the reason.
-    pub fn plan(&self, wish: Wish, force: bool) -> Result<Outline, ClientError> {
-        let order = Order::Change { wish, force };
+    pub fn plan(&self, change: Reconfiguration, force: bool) -> Result<Outline, ClientError> {
+        let order = AdminCommand::Reconfigure { change, force };
         self.ask_manager(|link| link.call::<Planned>(&Plan(order))).map(|Planned(outline)| outline)
     }
 
@@ -85,7 +85,7 @@ impl GTStoreClient {
     /// # Errors
     /// [`ClientError::NoManager`], or [`ClientError::Refused`] with the reason;
     /// [`ClientError::Unknown`] if the connection was lost before the answer: check the status.
-    pub fn order(&self, order: &Order) -> Result<Outline, ClientError> {
+    pub fn order(&self, order: &AdminCommand) -> Result<Outline, ClientError> {
         // It begins when every node has answered a probe, and is saved.
         self.ask_patiently(|link| link.call::<Planned>(&Begin(order.clone())))
             .map(|Planned(outline)| outline)

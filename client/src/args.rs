@@ -132,7 +132,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
 #[cfg(test)]
 mod tests {
     use cluster::ids::NodeId;
-    use cluster::membership::order::{Order, Wish};
+    use cluster::membership::{AdminCommand, Reconfiguration};
 
     use super::*;
 
@@ -174,29 +174,35 @@ mod tests {
 
     #[test]
     fn changes() {
-        let leave = Wish::Leave(NodeId::new("node3").unwrap());
-        let order = |wish, force| Command::Order(Order::Change { wish, force });
+        let leave = Reconfiguration::Leave(NodeId::new("node3").unwrap());
+        let order = |change, force| Command::Order(AdminCommand::Reconfigure { change, force });
         assert_eq!(args(&["--leave", "node3"]).unwrap(), order(leave.clone(), false));
-        assert_eq!(args(&["--rep", "4", "--force"]).unwrap(), order(Wish::Copies(4), true));
-        assert_eq!(args(&["--cancel"]).unwrap(), Command::Order(Order::Cancel));
-        let plan = Command::Plan { wish: leave, force: false, json: true };
+        assert_eq!(
+            args(&["--rep", "4", "--force"]).unwrap(),
+            order(Reconfiguration::Copies(4), true)
+        );
+        assert_eq!(args(&["--cancel"]).unwrap(), Command::Order(AdminCommand::Cancel));
+        let plan = Command::Plan { change: leave, force: false, json: true };
         assert_eq!(args(&["--plan", "leave", "node3", "--json"]).unwrap(), plan);
-        let weight = Wish::Weight(NodeId::new("node2").unwrap(), 2);
+        let weight = Reconfiguration::Weight(NodeId::new("node2").unwrap(), 2);
         assert_eq!(args(&["--weight", "node2=2"]).unwrap(), order(weight, false));
-        let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
+        let terms = |heartbeat_ms, missed| Reconfiguration::Terms { heartbeat_ms, missed };
         let ordered = |words: &[&str]| args(words).unwrap();
         assert_eq!(ordered(&["--heartbeat-ms", "300"]), order(terms(Some(300), None), false));
         assert_eq!(ordered(&["--missed", "5"]), order(terms(None, Some(5)), false));
         let both = ordered(&["--heartbeat-ms", "300", "--missed", "5"]);
         assert_eq!(both, order(terms(Some(300), Some(5)), false));
-        let plan = |wish| Command::Plan { wish, force: false, json: false };
+        let plan = |change| Command::Plan { change, force: false, json: false };
         let words = ["--plan", "heartbeat-ms", "300", "--missed", "5"];
         assert_eq!(ordered(&words), plan(terms(Some(300), Some(5))));
         assert_eq!(ordered(&["--plan", "missed", "5"]), plan(terms(None, Some(5))));
-        let limits = |key, value| order(Wish::Limits { key, value }, false);
+        let limits = |key, value| order(Reconfiguration::Limits { key, value }, false);
         assert_eq!(args(&["--limits", "key=100,value=0"]).unwrap(), limits(Some(100), Some(0)));
         assert_eq!(args(&["--limits", "value=67108864"]).unwrap(), limits(None, Some(64 << 20)));
-        assert_eq!(args(&["--min-copies", "2"]).unwrap(), order(Wish::MinCopies(2), false));
+        assert_eq!(
+            args(&["--min-copies", "2"]).unwrap(),
+            order(Reconfiguration::MinCopies(2), false)
+        );
     }
 
     #[test]

@@ -118,8 +118,8 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
         Command::Status { json, watch: false, .. } => show(&store.status()?, json, &mut out)?,
         Command::Status { json, watch: true, .. } => return watch(store, json, &mut out),
         Command::Order(order) => writeln!(out, "OK, {}", status::moved(&store.order(&order)?))?,
-        Command::Plan { wish, force, json } => {
-            let outline = store.plan(wish, force)?;
+        Command::Plan { change, force, json } => {
+            let outline = store.plan(change, force)?;
             if json {
                 writeln!(out, "{:#}", status::outline_json(&outline))?;
             } else {

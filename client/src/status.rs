@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use cluster::durability::Durability;
 use cluster::ids::NodeId;
-use cluster::membership::order::{Move, Outline};
 use cluster::membership::{DiskHealth, Loss, NodeState};
+use cluster::membership::{Move, Outline};
 use cluster::text::{Bytes, Count, count};
 use comfy_table::{CellAlignment, Table, presets};
 use net_common::message::control::{NodeStatus, Status};

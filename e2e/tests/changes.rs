@@ -7,7 +7,7 @@ use std::time::Duration;
 use client::{ClientError, GTStoreClient};
 use cluster::ids::{Epoch, NodeId};
 use cluster::membership::NodeState;
-use cluster::membership::order::{Order, Outline, Wish};
+use cluster::membership::{AdminCommand, Outline, Reconfiguration};
 use cluster::text::count;
 use e2e::{Loaded, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
 use harness::proxy::NetworkFault;
@@ -41,12 +41,12 @@ fn name(n: usize) -> NodeId {
     NodeId::new(&format!("node{n}")).unwrap()
 }
 
-fn wishes(wish: Wish) -> Order {
-    Order::Change { wish, force: false }
+fn reconfigure(change: Reconfiguration) -> AdminCommand {
+    AdminCommand::Reconfigure { change, force: false }
 }
 
-fn leaves(n: usize) -> Order {
-    wishes(Wish::Leave(name(n)))
+fn leaves(n: usize) -> AdminCommand {
+    reconfigure(Reconfiguration::Leave(name(n)))
 }
 
 /// A client that does not wait for a change that is under way.
@@ -161,7 +161,7 @@ fn a_weight_changes_under_load() {
     let mut cluster = TestCluster::with(calm(4, 2));
     let client = cluster.client();
     let loaded = under_load(&mut cluster, |cluster| {
-        let outline = client.order(&wishes(Wish::Weight(name(2), 3))).unwrap();
+        let outline = client.order(&reconfigure(Reconfiguration::Weight(name(2), 3))).unwrap();
         assert_eq!(outline.what, "node2 to weigh 3");
         let status = wait_until_over(cluster);
         assert_done(&status, &outline);
@@ -180,7 +180,7 @@ fn k_goes_up_and_down_under_load() {
     let client = cluster.client();
     for copies in [3, 4, 2, 1] {
         let loaded = under_load(&mut cluster, |cluster| {
-            let outline = client.order(&wishes(Wish::Copies(copies))).unwrap();
+            let outline = client.order(&reconfigure(Reconfiguration::Copies(copies))).unwrap();
             assert_eq!(outline.what, format!("{} of each key to come", count(copies, "copy")));
             assert_eq!(outline.arcs, 0);
             let status = wait_until_over(cluster);
@@ -203,7 +203,7 @@ fn a_leave_is_cancelled_in_mid_transfer() {
         assert_eq!(state(&status, 4), Some(NodeState::Leaving));
         assert_eq!(status.change.as_deref(), Some("node4 leaving"));
         assert!(status.health.text.starts_with("healing: "), "{}", status.health);
-        let cancelled = client.order(&Order::Cancel).unwrap();
+        let cancelled = client.order(&AdminCommand::Cancel).unwrap();
         assert_eq!(cancelled.what, "the change is cancelled");
         assert_eq!((cancelled.arcs, cancelled.copies()), (0, 0));
         wait_until_over(cluster);
@@ -214,7 +214,7 @@ fn a_leave_is_cancelled_in_mid_transfer() {
     assert_eq!(after.epoch.0, before.epoch.0 + 2);
     // Records that others had fetched for it are dropped.
     assert_all(&cluster, &loaded, &pairs, 2);
-    let why = refusal(client.order(&Order::Cancel));
+    let why = refusal(client.order(&AdminCommand::Cancel));
     assert_eq!(why, "no change is under way");
 }
 
@@ -248,7 +248,7 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
         manager.send(&order);
         // Another command, which would be refused, is accepted only if none is waiting.
         wait_until("the command waits", || {
-            match refusal(hasty.order(&wishes(Wish::Copies(2)))).as_str() {
+            match refusal(hasty.order(&reconfigure(Reconfiguration::Copies(2)))).as_str() {
                 "wait: another change was just asked for" => Ok(()),
                 other => Err(other.to_owned()),
             }
@@ -309,37 +309,49 @@ fn the_manager_restarts_in_the_middle_of_a_leave() {
 fn impossible_changes_are_refused_with_the_reason() {
     let mut cluster = TestCluster::with(calm(3, 3));
     let client = cluster.client();
-    for (wish, why) in [
+    for (change, why) in [
         (
-            Wish::Leave(name(1)),
+            Reconfiguration::Leave(name(1)),
             "that leaves 2 nodes for 3 copies of each key (--force does it all the same)",
         ),
-        (Wish::Leave(name(7)), "no member is called node7"),
-        (Wish::Weight(name(7), 2), "no member is called node7"),
-        (Wish::Weight(name(1), 1), "node1 weighs 1 already"),
-        (Wish::Copies(3), "each key has 3 copies already"),
-        (Wish::Copies(4), "there are 3 nodes for 4 copies (--force does it all the same)"),
+        (Reconfiguration::Leave(name(7)), "no member is called node7"),
+        (Reconfiguration::Weight(name(7), 2), "no member is called node7"),
+        (Reconfiguration::Weight(name(1), 1), "node1 weighs 1 already"),
+        (Reconfiguration::Copies(3), "each key has 3 copies already"),
+        (
+            Reconfiguration::Copies(4),
+            "there are 3 nodes for 4 copies (--force does it all the same)",
+        ),
     ] {
-        assert_eq!(refusal(client.plan(wish.clone(), false)), why);
-        assert_eq!(refusal(client.order(&wishes(wish))), why);
+        assert_eq!(refusal(client.plan(change.clone(), false)), why);
+        assert_eq!(refusal(client.order(&reconfigure(change))), why);
     }
     let loaded = under_load(&mut cluster, |cluster| {
-        client.order(&Order::Change { wish: Wish::Leave(name(1)), force: true }).unwrap();
+        client
+            .order(&AdminCommand::Reconfigure {
+                change: Reconfiguration::Leave(name(1)),
+                force: true,
+            })
+            .unwrap();
         wait_until_left(cluster, 1);
         wait_for(cluster, "it is over", |s| {
             s.health.text == "degraded: 2 of 3 copies in 256 arcs, more nodes are needed"
         });
     });
     assert_all(&cluster, &loaded, &[], 2);
-    client.order(&Order::Change { wish: Wish::Leave(name(2)), force: true }).unwrap();
+    client
+        .order(&AdminCommand::Reconfigure { change: Reconfiguration::Leave(name(2)), force: true })
+        .unwrap();
     wait_until_left(&mut cluster, 2);
-    let last = Order::Change { wish: Wish::Leave(name(3)), force: true };
+    let last = AdminCommand::Reconfigure { change: Reconfiguration::Leave(name(3)), force: true };
     wait_until("the last node may not leave", || match refusal(client.order(&last)).as_str() {
         "node3 is the last node" => Ok(()),
         other => Err(other.to_owned()),
     });
     // As many copies as there will be nodes.
-    client.order(&Order::Change { wish: Wish::Copies(5), force: true }).unwrap();
+    client
+        .order(&AdminCommand::Reconfigure { change: Reconfiguration::Copies(5), force: true })
+        .unwrap();
     wait_for(&cluster, "it is over", |s| s.copies == 5 && !s.changing);
     assert_all(&cluster, &loaded, &[], 1);
 }
@@ -348,10 +360,10 @@ fn impossible_changes_are_refused_with_the_reason() {
 fn a_second_command_waits_or_is_refused_with_the_reason() {
     let (mut cluster, pairs) = filled(slow());
     let (client, hasty) = (cluster.client(), hasty(&cluster));
-    client.order(&wishes(Wish::Copies(3))).unwrap();
+    client.order(&reconfigure(Reconfiguration::Copies(3))).unwrap();
     let why = "a change is under way: 3 copies of each key to come";
     assert_eq!(refusal(hasty.order(&leaves(1))), format!("wait: {why}"));
-    assert_eq!(refusal(hasty.plan(Wish::Leave(name(1)), false)), why);
+    assert_eq!(refusal(hasty.plan(Reconfiguration::Leave(name(1)), false)), why);
     // This one waits until it can begin.
     let outline =
         thread::scope(|scope| scope.spawn(|| client.order(&leaves(1))).join().unwrap().unwrap());
@@ -370,11 +382,16 @@ fn a_plan_matches_the_outcome_of_the_command() {
         let nodes = cluster.running().into_iter().map(|n| cluster.node(n).node().transfer());
         nodes.map(|transfer| (transfer.bytes, transfer.moved)).collect()
     };
-    for wish in [Wish::Weight(name(1), 2), Wish::Copies(3), Wish::Leave(name(2)), Wish::Copies(2)] {
+    for change in [
+        Reconfiguration::Weight(name(1), 2),
+        Reconfiguration::Copies(3),
+        Reconfiguration::Leave(name(2)),
+        Reconfiguration::Copies(2),
+    ] {
         let before = fetched(&cluster);
-        let plan = client.plan(wish.clone(), false).unwrap();
+        let plan = client.plan(change.clone(), false).unwrap();
         assert_eq!(cluster.status().unwrap().change, None, "a look changes nothing");
-        let order = client.order(&wishes(wish.clone())).unwrap();
+        let order = client.order(&reconfigure(change.clone())).unwrap();
         assert_eq!(plan, order);
         let after = wait_until("it is over", || {
             let status = cluster.status()?;
@@ -387,11 +404,11 @@ fn a_plan_matches_the_outcome_of_the_command() {
         let planned = order.amount.keys;
         assert!(
             moved.abs_diff(planned) <= planned / 10,
-            "{wish:?}: {planned} keys planned, {moved} moved"
+            "{change:?}: {planned} keys planned, {moved} moved"
         );
         let (copies, least) = (order.copies(), order.least());
-        assert!((least..=2 * least).contains(&copies), "{wish:?}: {order:?}");
-        if let Wish::Leave(_) = wish {
+        assert!((least..=2 * least).contains(&copies), "{change:?}: {order:?}");
+        if let Reconfiguration::Leave(_) = change {
             wait_until_left(&mut cluster, 2);
         }
     }

@@ -14,7 +14,7 @@ use client::dump::format::{Block, DumpReader, DumpRecord, DumpWriter, HEADER, He
 use client::{Config, GTStoreClient};
 use cluster::ids::{ClusterId, NodeId};
 use cluster::limits::Limits;
-use cluster::membership::order::{Order, Wish};
+use cluster::membership::{AdminCommand, Reconfiguration};
 use cluster::slot;
 use e2e::{Options, Over, PATIENCE, TestCluster, client_command, wait_until};
 use harness::process::{ChildProcess, Signal};
@@ -171,8 +171,8 @@ fn join_leave_and_die(cluster: &mut TestCluster, wait_for_dumps: impl Fn(usize))
     cluster.add_node();
     wait_for_dumps(2);
     cluster.wait_until_well();
-    let wish = Wish::Leave(NodeId::new("node3").unwrap());
-    cluster.client().order(&Order::Change { wish, force: false }).unwrap();
+    let change = Reconfiguration::Leave(NodeId::new("node3").unwrap());
+    cluster.client().order(&AdminCommand::Reconfigure { change, force: false }).unwrap();
     wait_for_dumps(2);
     assert_eq!(cluster.node(2).ended().recv_timeout(PATIENCE), Ok(Departure::Left));
     cluster.stop_node(2);

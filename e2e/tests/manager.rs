@@ -5,7 +5,7 @@ use std::{fs, thread};
 
 use client::{ClientError, GTStoreClient};
 use cluster::membership::Level;
-use cluster::membership::order::{Order, Wish};
+use cluster::membership::{AdminCommand, Reconfiguration};
 use e2e::{Options, TestCluster, wait_until};
 use harness::proxy::NetworkFault;
 use manager::requested::RequestedSettings;
@@ -160,8 +160,10 @@ fn l2_a_manager_that_starts_with_a_shorter_lease_waits_for_the_longer_one() {
 fn leases_change_while_the_cluster_serves() {
     let (mut cluster, client, key) = with_slow_heartbeats(Options::default());
     cluster.set_manager_fault(0, NetworkFault::Close);
-    let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
-    let order = |client: &GTStoreClient, wish| client.order(&Order::Change { wish, force: false });
+    let terms = |heartbeat_ms, missed| Reconfiguration::Terms { heartbeat_ms, missed };
+    let order = |client: &GTStoreClient, change| {
+        client.order(&AdminCommand::Reconfigure { change, force: false })
+    };
     let planned = client.plan(terms(Some(30), None), false).unwrap();
     let begun = order(&client, terms(Some(30), None)).unwrap();
     assert_eq!(planned.what, begun.what);
@@ -192,7 +194,7 @@ fn leases_change_while_the_cluster_serves() {
     assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, b"new");
 
     let client = cluster.client();
-    for (wish, why) in [
+    for (change, why) in [
         (terms(Some(500), None), "there is a heartbeat every 500 ms, out after 4 missed already"),
         (terms(Some(9), None), "a heartbeat comes every 10 to 3600000 ms"),
         (
@@ -200,7 +202,7 @@ fn leases_change_while_the_cluster_serves() {
             "a silent node would be waited for 180500 ms; 180000 ms are the most",
         ),
     ] {
-        match order(&client, wish) {
+        match order(&client, change) {
             Err(ClientError::Refused(reason)) => {
                 assert!(reason.to_string().contains(why), "{reason}")
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cluster::ids::{Epoch, Incarnation, NodeId};
 use cluster::lease::Terms;
-use cluster::membership::order::{Order, Outline, Wish};
+use cluster::membership::{AdminCommand, Outline, Reconfiguration};
 use cluster::membership::{Answer, Event, Loss};
 use cluster::view::Routes;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -34,9 +34,9 @@ pub(crate) enum Request {
     /// How is the cluster?
     Status(Sender<Status>),
     /// What would this reconfiguration move?
-    Plan(Wish, bool, Sender<Result<Outline, String>>),
+    Plan(Reconfiguration, bool, Sender<Result<Outline, String>>),
     /// Answered when the change has begun, or with the reason it cannot.
-    Order(Order, ReplySender<Outline>),
+    Order(AdminCommand, ReplySender<Outline>),
     /// Answered with how many arcs were lost, or why it is not done.
     AcceptLoss(Loss, ReplySender<usize>),
     /// Answered when the folder that this start waits with is the node's, or with why it is not.
@@ -105,13 +105,13 @@ impl Handle {
 
     /// What a reconfiguration would move, or the reason it is not possible. `None` if the manager
     /// is stopping.
-    pub fn plan(&self, wish: Wish, force: bool) -> Option<Result<Outline, String>> {
-        self.ask(|answer| Request::Plan(wish, force, answer))
+    pub fn plan(&self, change: Reconfiguration, force: bool) -> Option<Result<Outline, String>> {
+        self.ask(|answer| Request::Plan(change, force, answer))
     }
 
     /// Begins a planned change or cancels one. Returns what it moves once that is saved; `None` if
     /// the manager is stopping.
-    pub fn order(&self, order: Order) -> Option<Result<Outline, Refused>> {
+    pub fn order(&self, order: AdminCommand) -> Option<Result<Outline, Refused>> {
         self.ask(|answer| Request::Order(order, answer))
     }
 

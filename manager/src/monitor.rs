@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, ManagerIncarnation};
-use cluster::membership::order::Outline;
+use cluster::membership::Outline;
 use cluster::membership::{Answer, Behind, Effect, Event, Gate, Newcomer, Saved};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::{error, info, warn};
@@ -208,12 +208,12 @@ impl MonitorThread {
                 let event = Event::AdoptFolder { id, start };
                 self.carry(event, asker, |thread| &mut thread.folders);
             }
-            Request::Plan(wish, force, answer) => {
+            Request::Plan(change, force, answer) => {
                 let membership = self.gate.membership();
-                let _ = answer.send(membership.outline(clock::boot_ms(), &wish, force));
+                let _ = answer.send(membership.outline(clock::boot_ms(), &change, force));
             }
             Request::Order(order, asker) => {
-                self.carry(Event::Order(order), asker, |thread| &mut thread.orders);
+                self.carry(Event::Command(order), asker, |thread| &mut thread.orders);
             }
         }
     }
@@ -267,11 +267,11 @@ impl MonitorThread {
                 // If it does not fit, the node does not read and would not answer another probe
                 // either.
                 Effect::Probe(node, number) => _ = self.connections.send(node, &Probe { number }),
-                Effect::Say(what) => info!("{what}"),
+                Effect::Log(what) => info!("{what}"),
                 Effect::Stop(behind) => self.stop_behind(behind),
                 Effect::FolderAdopted => self.folders.answer_first(Ok(())),
                 Effect::LossAccepted(arcs) => self.losses.answer_first(Ok(arcs)),
-                Effect::Told(what) => {
+                Effect::CommandOutcome(what) => {
                     let what = what.map_err(|why| Refused::new(ErrorWord::Refused, why));
                     self.orders.answer_first(what);
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cluster::durability::Durability;
-use cluster::membership::order::Order;
+use cluster::membership::AdminCommand;
 use cluster::membership::{Answer, Event, Newcomer};
 use cluster::text::count;
 use cluster::view::View;
@@ -128,8 +128,8 @@ impl Requests {
         Ok(Next::Go)
     }
 
-    fn plan(&self, order: Order, out: &mut Vec<u8>) {
-        let Order::Change { wish, force } = order else {
+    fn plan(&self, order: AdminCommand, out: &mut Vec<u8>) {
+        let AdminCommand::Reconfigure { change, force } = order else {
             return frame::write_error(
                 out,
                 FORMAT_BINARY,
@@ -137,17 +137,19 @@ impl Requests {
                 "cancelling moves nothing",
             );
         };
-        match self.handle.plan(wish, force) {
+        match self.handle.plan(change, force) {
             Some(Ok(outline)) => Planned(outline).write(out),
             Some(Err(why)) => frame::write_error(out, FORMAT_BINARY, ErrorWord::Refused, &why),
             None => stopping(out),
         }
     }
 
-    fn change(&self, order: Order, out: &mut Vec<u8>) {
+    fn change(&self, order: AdminCommand, out: &mut Vec<u8>) {
         match &order {
-            Order::Change { wish, .. } => info!("{} asks for a change: {wish}", self.peer),
-            Order::Cancel => info!("{} cancels the change under way", self.peer),
+            AdminCommand::Reconfigure { change, .. } => {
+                info!("{} asks for a change: {change}", self.peer)
+            }
+            AdminCommand::Cancel => info!("{} cancels the change under way", self.peer),
         }
         match self.handle.order(order) {
             Some(Ok(outline)) => Planned(outline).write(out),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cluster::ids::{Address, NodeId};
-use cluster::membership::order::{Order, Wish};
+use cluster::membership::{AdminCommand, Reconfiguration};
 use getopts::Matches;
 use net_common::flags::{self, UsageError};
 
@@ -57,11 +57,11 @@ pub enum Command {
         check: bool,
     },
     /// Begin a planned change, or cancel the one under way.
-    Order(Order),
+    Order(AdminCommand),
     /// Show what a planned change would move.
     Plan {
         /// Which change.
-        wish: Wish,
+        change: Reconfiguration,
         /// Even if it would have to be forced.
         force: bool,
         /// For programs.
@@ -156,17 +156,19 @@ pub(super) fn command(matches: &Matches) -> Result<Command, UsageError> {
             }
             Command::Status { json, watch, check }
         }
-        "cancel" => Command::Order(Order::Cancel),
+        "cancel" => Command::Order(AdminCommand::Cancel),
         "plan" => {
             let [argument] = &matches.free[..] else {
                 return Err(UsageError(change::PLAN_NEEDS.into()));
             };
-            let wish = change::with_missed(matches, change::wish(&text("plan"), argument)?)?;
-            Command::Plan { wish, force, json }
+            let change =
+                change::with_missed(matches, change::reconfiguration(&text("plan"), argument)?)?;
+            Command::Plan { change, force, json }
         }
         "leave" | "weight" | "rep" | "limits" | "min-copies" | "heartbeat-ms" | "missed" => {
-            let wish = change::with_missed(matches, change::wish(action, &text(action))?)?;
-            Command::Order(Order::Change { wish, force })
+            let change =
+                change::with_missed(matches, change::reconfiguration(action, &text(action))?)?;
+            Command::Order(AdminCommand::Reconfigure { change, force })
         }
         "wait" => {
             let nodes = flags::value(matches, "wait", None, 1)?;

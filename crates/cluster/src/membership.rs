@@ -4,7 +4,7 @@
 //! publish, push, say). Everything that makes a cluster change goes through [`Membership::step`]:
 //!
 //! * a node **registers** and waits outside until the view can take it in;
-//! * an **operator asks** for a change ([`order`]): a leave, a weight, another number of copies;
+//! * an **operator asks** for a change ([`AdminCommand`]): a leave, a weight, another number of copies;
 //! * a **view is made**, one at a time (rule L3): a repair drops who is dead (`repair`); a planned change
 //!   begins, is switched when everyone has finished it, or is cancelled (`change`);
 //! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
@@ -33,9 +33,11 @@ use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 use crate::view::{Member, MemberState, Routes};
 
+mod admin_command;
 mod advance;
 mod change;
 mod condition;
+mod departures;
 mod event;
 mod folders;
 mod gate;
@@ -44,9 +46,11 @@ mod holders;
 mod loss;
 mod losses;
 mod node;
+mod objection;
 mod older;
 mod operator;
-pub mod order;
+mod outline;
+mod past_view;
 pub mod progress;
 mod proposal;
 mod reach;
@@ -57,6 +61,7 @@ mod situation;
 pub mod starts;
 mod unused;
 
+pub use admin_command::{AdminCommand, Reconfiguration};
 pub use condition::{DiskHealth, NodeState};
 pub use event::{Answer, Effect, Ended, Event, Saved, Settings, Unused};
 use folders::Waiting;
@@ -68,7 +73,8 @@ use losses::Losses;
 pub use node::{Newcomer, Node, Report, Word};
 use older::Older;
 pub use older::{Behind, Seen};
-use order::{Order, Outline};
+pub use outline::{Amount, Move, Outline};
+use past_view::PastView;
 use progress::Progress;
 use reach::Unreached;
 
@@ -101,12 +107,12 @@ pub struct Membership {
     /// The view of which the operator has given up everything, with nobody there yet to begin anew.
     all_given_up: Option<Epoch>,
     /// What the operator has ordered and has not begun, and since when.
-    order: Option<(Order, Millis)>,
+    order: Option<(AdminCommand, Millis)>,
     /// The outline of other settings that are on trial: whoever ordered them waits to be told.
     trial: Option<Outline>,
     losses: Losses,
     /// Views before the active one, the oldest first, as far back as there may be a way (H6).
-    earlier: Vec<unused::Earlier>,
+    past_views: Vec<PastView>,
     progress: Option<Progress>,
     folders: Folders,
     /// Who is held back with a data folder that is, or may be, a copy.
@@ -145,7 +151,7 @@ impl Membership {
         for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
             nodes.entry(member.incarnation).or_insert_with(|| node(member));
         }
-        let earlier = unused::restored(saved.unused, &saved.active, node);
+        let past_views = past_view::restored(saved.unused, &saved.active, node);
         Membership {
             life: ManagerIncarnation::UNKNOWN,
             accepts: Epoch::NONE,
@@ -164,7 +170,7 @@ impl Membership {
             order: None,
             trial: None,
             losses: Losses::new(now),
-            earlier,
+            past_views,
             progress: None,
             folders: saved.folders,
             held_back: BTreeMap::new(),
@@ -184,7 +190,7 @@ impl Membership {
 
     /// What has to survive the manager.
     pub fn state(&self) -> Saved {
-        let (unused, ended) = unused::saved(self);
+        let (unused, ended) = past_view::saved(self);
         Saved {
             active: self.active.view().clone(),
             coming: self.coming.as_ref().map(|r| r.view().clone()),
@@ -212,7 +218,7 @@ impl Membership {
     }
 
     /// What the operator has ordered and has not begun, and since when.
-    pub fn order(&self) -> Option<&(Order, Millis)> {
+    pub fn order(&self) -> Option<&(AdminCommand, Millis)> {
         self.order.as_ref()
     }
 
@@ -251,7 +257,7 @@ impl Membership {
         if let Some(answer) = self.while_older(now, &event, &mut effects) {
             return (answer, effects);
         }
-        let ended = unused::ended(self);
+        let ended = past_view::ended(self);
         let answer = match event {
             Event::Register { who, returns, claim, seen: _, reached } => {
                 self.register(now, who, returns, claim, reached, &mut effects)
@@ -270,7 +276,7 @@ impl Membership {
                 if let Some(node) = self.nodes.get_mut(&incarnation).filter(|n| !n.connected) {
                     (node.gone, node.step) = (true, steps);
                     effects
-                        .push(Effect::Say(format!("{} is gone: its process ended", node.who.id)));
+                        .push(Effect::Log(format!("{} is gone: its process ended", node.who.id)));
                     if node.who.on_disk {
                         self.ask_who_is_left(&mut effects);
                     }
@@ -279,10 +285,10 @@ impl Membership {
             }
             Event::AcceptLoss(shown) => self.accept_loss(now, &shown, &mut effects),
             Event::AdoptFolder { id, start } => self.adopt_folder(now, &id, start, &mut effects),
-            Event::Order(order) => self.take_order(now, order, &mut effects),
+            Event::Command(order) => self.take_command(now, order, &mut effects),
             Event::Tick => Answer::Done,
         };
-        if unused::ended(self) != ended {
+        if past_view::ended(self) != ended {
             effects.push(Effect::Save);
         }
         self.advance(now, false, &mut effects);
@@ -347,7 +353,7 @@ impl Membership {
         let paused = now.saturating_sub(self.last_step);
         if paused > self.settings.heartbeat_ms {
             effects
-                .push(Effect::Say(format!("paused for {paused} ms: every node gets a new lease")));
+                .push(Effect::Log(format!("paused for {paused} ms: every node gets a new lease")));
             let lease_ms = self.told.lease_ms();
             for node in self.nodes.values_mut() {
                 node.extend(now, lease_ms);

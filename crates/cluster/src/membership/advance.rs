@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::ids::Incarnation;
-use crate::membership::change::{self, Change};
-use crate::membership::order::{Order, Outline};
+use crate::membership::admin_command::AdminCommand;
+use crate::membership::change::{self, Step};
+use crate::membership::outline::Outline;
 use crate::membership::situation::Situation;
 use crate::membership::{Effect, Membership, repair, unused};
 use crate::mutation::{Mutation, is_on};
@@ -41,34 +42,34 @@ impl Membership {
                 effects.push(Effect::Save);
                 continue;
             }
-            self.review_order(now, effects);
+            self.review_command(now, effects);
             self.review_losses(now);
-            let (plan, change) = match repair::due(&self.planning(now, accepts_loss)) {
+            let (plan, step) = match repair::due(&self.planning(now, accepts_loss)) {
                 Some(repair) => (repair, None),
                 None => {
-                    let Some(change) = change::due(&self.situation(now)) else { return };
-                    if !self.have_answered(now, change, effects) {
+                    let Some(step) = change::due(&self.situation(now)) else { return };
+                    if !self.have_answered(now, step, effects) {
                         return;
                     }
-                    let Some(plan) = change::plan(&self.situation(now), change) else { return };
-                    (plan, Some(change))
+                    let Some(plan) = change::plan(&self.situation(now), step) else { return };
+                    (plan, Some(step))
                 }
             };
             let before = self.active.clone();
             let made = self.made(&before, plan.view);
-            self.note_departures(now, &before, &made, change);
+            self.note_departures(now, &before, &made, step);
             effects.push(Effect::Save);
-            effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
-            self.tell_trial(now, change, &before, &plan.why, effects);
-            if matches!(change, Some(Change::Begin | Change::Cancel))
+            effects.push(Effect::Log(format!("view {}: {}", made.epoch(), plan.why)));
+            self.tell_trial(now, step, &before, &plan.why, effects);
+            if matches!(step, Some(Step::Begin | Step::Cancel))
                 && let Some((order, _)) = self.order.take()
             {
                 let outline = Outline::of(self, plan.why, &before, made.view());
                 match &order {
-                    Order::Change { wish, .. } if wish.is_of_settings() => {
+                    AdminCommand::Reconfigure { change, .. } if change.is_of_settings() => {
                         self.trial = Some(outline)
                     }
-                    _ => effects.push(Effect::Told(Ok(outline))),
+                    _ => effects.push(Effect::CommandOutcome(Ok(outline))),
                 }
             }
             unused::remember(self, made.view());
@@ -92,12 +93,12 @@ impl Membership {
     /// are asked. One that has died unnoticed would hold up every write until its lease is over (RULES-WHY
     /// F15). One that does not answer holds up planned changes only, and not for ever: when it is out it is
     /// dropped, or not waited for.
-    fn have_answered(&mut self, now: Millis, change: Change, effects: &mut Vec<Effect>) -> bool {
+    fn have_answered(&mut self, now: Millis, step: Step, effects: &mut Vec<Effect>) -> bool {
         let within = self.settings.answer_ms();
         let members = self.members();
-        let joiners: Vec<Incarnation> = match change {
-            Change::Switch | Change::Cancel => Vec::new(),
-            Change::Begin => self.situation(now).waiting().map(|who| who.incarnation).collect(),
+        let joiners: Vec<Incarnation> = match step {
+            Step::Switch | Step::Cancel => Vec::new(),
+            Step::Begin => self.situation(now).waiting().map(|who| who.incarnation).collect(),
         };
         let silent: Vec<Incarnation> = members
             .into_iter()

@@ -13,8 +13,8 @@
 //! ([`SoleHolder`](crate::view::SoleHolder)) that is back joins like any other.
 
 use crate::limits::Limits;
+use crate::membership::admin_command::{Reconfiguration, bounds, limits_of};
 use crate::membership::node::names;
-use crate::membership::order::{Wish, bounds, limits_of};
 use crate::membership::proposal::{self, Plan, arrive, nobody_skips, participants, renumber};
 use crate::membership::situation::Situation;
 use crate::mutation::{Mutation, is_on};
@@ -24,8 +24,8 @@ use crate::view::{Coming, Member, MemberState, View};
 
 /// What can wait until every member has shown that it is there (L4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Those who wait join, what the operator wishes begins, or an even deal.
+pub enum Step {
+    /// Those who wait join, what the operator orders begins, or an even deal.
     Begin,
     /// What was to come is in force: joiners become active, leavers go.
     Switch,
@@ -34,27 +34,27 @@ pub enum Change {
 }
 
 /// The change that is due now, if any. Call only while there is nothing to repair.
-pub fn due(at: &Situation<'_>) -> Option<Change> {
+pub fn due(at: &Situation<'_>) -> Option<Step> {
     if !at.active().view().is_changing() {
-        return may_begin(at).then_some(Change::Begin);
+        return may_begin(at).then_some(Step::Begin);
     }
     if at.is_cancelling() || beyond(at).is_some() {
-        return may_cancel(at).then_some(Change::Cancel);
+        return may_cancel(at).then_some(Step::Cancel);
     }
     if may_switch(at) {
-        return Some(Change::Switch);
+        return Some(Step::Switch);
     }
     let is_one_ready = is_on(Mutation::PromoteSubset) && switch_one(at).is_some();
-    is_one_ready.then_some(Change::Switch)
+    is_one_ready.then_some(Step::Switch)
 }
 
 /// The view that makes a change that is due.
-pub fn plan(at: &Situation<'_>, change: Change) -> Option<Plan> {
-    let plan = match change {
-        Change::Begin => Some(begin(at, at.wish())),
-        Change::Switch if may_switch(at) => switch(at),
-        Change::Switch => switch_one(at),
-        Change::Cancel => cancel(at),
+pub fn plan(at: &Situation<'_>, step: Step) -> Option<Plan> {
+    let plan = match step {
+        Step::Begin => Some(begin(at, at.change())),
+        Step::Switch if may_switch(at) => switch(at),
+        Step::Switch => switch_one(at),
+        Step::Cancel => cancel(at),
     };
     plan.map(|plan| proposal::remembered(at, plan))
         .filter(|plan| nobody_skips(at, &plan.view) && plan.view.check().is_ok())
@@ -62,7 +62,7 @@ pub fn plan(at: &Situation<'_>, change: Change) -> Option<Plan> {
 
 /// Whether there is something to begin, and all members are there: those who fetch need sources.
 fn may_begin(at: &Situation<'_>) -> bool {
-    let is_wanted = at.wish().is_some()
+    let is_wanted = at.change().is_some()
         || !at.active().view().sole_holders.is_empty()
         || at.waiting().next().is_some()
         || at.is_even_deal_due();
@@ -74,36 +74,36 @@ fn all_here(at: &Situation<'_>) -> bool {
     members.iter().all(|m| !at.is_out(m.incarnation))
 }
 
-/// The view in which a change begins: with everyone who waits, and with this wish.
-pub(super) fn begin(at: &Situation<'_>, wish: Option<&Wish>) -> Plan {
+/// The view in which a change begins: with everyone who waits, and with this change.
+pub(super) fn begin(at: &Situation<'_>, change: Option<&Reconfiguration>) -> Plan {
     let old = at.active().view();
     let mut view = old.clone();
     view.epoch = old.next_epoch();
     view.fresh.clear();
     view.replacements.clear();
-    if let Some(wish) = wish.filter(|wish| wish.is_of_settings()) {
-        return begin_settings(view, wish);
+    if let Some(change) = change.filter(|change| change.is_of_settings()) {
+        return begin_settings(view, change);
     }
     for sole_holder in &old.sole_holders {
         view.members[usize::from(sole_holder.place)].state = MemberState::Joining;
     }
     view.members.extend(at.waiting().map(|who| who.member(MemberState::Joining)));
     let mut coming = view.with_assignment(Vec::new());
-    match wish {
+    match change {
         // Leases are nothing that a view tells.
-        None | Some(Wish::Terms { .. }) => {}
-        Some(Wish::Leave(id)) => {
+        None | Some(Reconfiguration::Terms { .. }) => {}
+        Some(Reconfiguration::Leave(id)) => {
             let leaver = view.members.iter_mut().find(|m| m.id == *id);
             leaver.into_iter().for_each(|m| m.state = MemberState::Leaving);
         }
-        Some(Wish::Weight(id, weight)) => {
+        Some(Reconfiguration::Weight(id, weight)) => {
             let members = view.members.iter().zip(&mut coming.weights);
             members.filter(|(m, _)| m.id == *id).for_each(|(_, w)| *w = *weight);
         }
-        Some(Wish::Copies(copies)) => coming.copies = *copies,
-        Some(Wish::Limits { .. } | Wish::MinCopies(_)) => {}
+        Some(Reconfiguration::Copies(copies)) => coming.copies = *copies,
+        Some(Reconfiguration::Limits { .. } | Reconfiguration::MinCopies(_)) => {}
     }
-    let may_stay_uneven = wish.is_none() && !at.is_even_deal_due();
+    let may_stay_uneven = change.is_none() && !at.is_even_deal_due();
     coming.arcs = restored(at, &view)
         .filter(|_| may_stay_uneven)
         .unwrap_or_else(|| deal_for_target(at, &view, &coming.weights));
@@ -114,12 +114,17 @@ pub(super) fn begin(at: &Situation<'_>, wish: Option<&Wish>) -> Plan {
 
 /// The view in which other settings are on trial: writes keep to what was and to what is to be. It moves nothing, and
 /// nobody who waits is taken in, so that it does not take longer than nodes need to look at what they hold.
-fn begin_settings(mut view: View, wish: &Wish) -> Plan {
+fn begin_settings(mut view: View, change: &Reconfiguration) -> Plan {
     let mut coming = view.with_assignment(view.arcs.clone());
-    match wish {
-        Wish::Limits { key, value } => coming.limits = limits_of(view.limits, *key, *value),
-        Wish::MinCopies(copies) => coming.min_copies = *copies,
-        Wish::Leave(_) | Wish::Weight(..) | Wish::Copies(_) | Wish::Terms { .. } => {}
+    match change {
+        Reconfiguration::Limits { key, value } => {
+            coming.limits = limits_of(view.limits, *key, *value)
+        }
+        Reconfiguration::MinCopies(copies) => coming.min_copies = *copies,
+        Reconfiguration::Leave(_)
+        | Reconfiguration::Weight(..)
+        | Reconfiguration::Copies(_)
+        | Reconfiguration::Terms { .. } => {}
     }
     let why = described(&view, &coming);
     view.coming = Some(coming);

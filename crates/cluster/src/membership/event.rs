@@ -8,11 +8,12 @@ use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::lease::Terms;
 use crate::limits::Limits;
+use crate::membership::admin_command::AdminCommand;
 use crate::membership::folders::Folders;
 use crate::membership::loss::Loss;
 use crate::membership::node::{Newcomer, Report};
 use crate::membership::older::{Behind, Seen};
-use crate::membership::order::{Order, Outline};
+use crate::membership::outline::Outline;
 use crate::time::Millis;
 use crate::view::{Routes, View};
 
@@ -48,8 +49,8 @@ pub enum Event {
         /// The start that waits with it.
         start: Incarnation,
     },
-    /// The operator wants a change (H5). What comes of it is told by [`Effect::Told`], some time.
-    Order(Order),
+    /// The operator wants a change (H5). [`Effect::CommandOutcome`] follows, some time.
+    Command(AdminCommand),
     /// Time has passed. Comes several times in a heartbeat interval.
     Tick,
 }
@@ -62,7 +63,7 @@ impl Event {
             Event::Register { .. }
                 | Event::AcceptLoss(_)
                 | Event::AdoptFolder { .. }
-                | Event::Order(_)
+                | Event::Command(_)
         )
     }
 }
@@ -117,14 +118,14 @@ pub enum Effect {
     Push(Incarnation, Arc<Routes>, Epoch),
     /// Ask a node for a heartbeat now, by this number. Waits for no save.
     Probe(Incarnation, u64),
-    /// Tell the operator.
-    Say(String),
+    /// Write a line to the log, for the operator.
+    Log(String),
     /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
     LossAccepted(usize),
     /// Tell the operator who goes on with another data folder that it is done.
     FolderAdopted,
-    /// Tell the operator whose order was taken first what came of it: what begins, or why nothing does.
-    Told(Result<Outline, String>),
+    /// Answer the operator whose command was taken first: what begins, or why nothing does.
+    CommandOutcome(Result<Outline, String>),
     /// End the manager: its folder is an older copy, and this says what it lacks (L7). Waits for no save. Nothing is
     /// done any more.
     Stop(Behind),

@@ -255,7 +255,7 @@ impl Membership {
                 let surplus = (copies.len() + 1).saturating_sub(MAX_COPIES);
                 copies.drain(..surplus);
                 copies.push(FolderCopy { id: id.clone(), starts: vec![start] });
-                effects.push(Effect::Say(format!("a data folder of {id} is a copy of its own")));
+                effects.push(Effect::Log(format!("a data folder of {id} is a copy of its own")));
             }
         }
         effects.push(Effect::Save);
@@ -276,7 +276,7 @@ impl Membership {
             let surplus = self.folders.copies.len().saturating_sub(MAX_COPIES);
             self.folders.copies.drain(..surplus);
             effects.push(Effect::Save);
-            effects.push(Effect::Say(format!(
+            effects.push(Effect::Log(format!(
                 "the data folder of {id} at {address} is a copy: its original serves"
             )));
         }
@@ -336,7 +336,7 @@ impl Membership {
         }
         self.held_back.remove(&start);
         effects.push(Effect::Save);
-        effects.push(Effect::Say(format!("the operator goes on with another data folder of {id}")));
+        effects.push(Effect::Log(format!("the operator goes on with another data folder of {id}")));
         effects.push(Effect::FolderAdopted);
         Answer::Done
     }

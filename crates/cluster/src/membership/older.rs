@@ -103,7 +103,7 @@ impl Membership {
             Event::Register { .. }
             | Event::AcceptLoss(_)
             | Event::AdoptFolder { .. }
-            | Event::Order(_) => wait(),
+            | Event::Command(_) => wait(),
             // It registers again, and tells what it has seen.
             Event::Heartbeat(..) => Answer::Unknown,
             Event::Disconnected(incarnation) => {
@@ -151,10 +151,10 @@ impl Membership {
         older.told.insert(id.clone(), Seen { name, view });
         if is_first {
             let what = self.lacking().what;
-            effects.push(Effect::Say(what));
+            effects.push(Effect::Log(what));
             if self.order.take().is_some() {
                 let why = "the manager's folder is an older copy";
-                effects.push(Effect::Told(Err(why.into())));
+                effects.push(Effect::CommandOutcome(Err(why.into())));
             }
         }
         Some(Answer::Older(format!(
@@ -289,7 +289,7 @@ impl Membership {
             view.replacements.clear();
         }
         view.line.leap(view.epoch, self.life);
-        effects.push(Effect::Say(format!(
+        effects.push(Effect::Log(format!(
             "{}; the operator goes on from view {}",
             before.what, view.epoch
         )));

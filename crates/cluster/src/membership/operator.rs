@@ -1,29 +1,32 @@
 //! What the operator orders, from when it is taken until it begins or is refused (rule H5).
 
 use crate::lease::Terms;
-use crate::membership::change::{self, Change};
-use crate::membership::order::{self, Order, Outline, Wish};
+use crate::membership::admin_command::{AdminCommand, Reconfiguration};
+use crate::membership::change::{self, Step};
+use crate::membership::objection::objection;
+use crate::membership::outline::Outline;
 use crate::membership::{Answer, Effect, Membership, Settings};
 use crate::time::Millis;
 use crate::view::Routes;
 
 impl Membership {
     /// Takes an operator's order. It is told what comes of it when that is saved.
-    pub(super) fn take_order(
+    pub(super) fn take_command(
         &mut self,
         now: Millis,
-        order: Order,
+        order: AdminCommand,
         effects: &mut Vec<Effect>,
     ) -> Answer {
-        let is_cancel = order == Order::Cancel;
+        let is_cancel = order == AdminCommand::Cancel;
         match self.order.take() {
             // What waits has not begun: that it never will is all there is to do.
-            Some((Order::Change { wish, .. }, _)) if is_cancel => {
-                effects.push(Effect::Told(Err("it was cancelled before it began".into())));
-                let what = format!("{wish}: it had not begun");
+            Some((AdminCommand::Reconfigure { change, .. }, _)) if is_cancel => {
+                effects
+                    .push(Effect::CommandOutcome(Err("it was cancelled before it began".into())));
+                let what = format!("{change}: it had not begun");
                 let newest = self.newest().clone();
                 let outline = Outline::of(self, what, &newest, newest.view());
-                effects.push(Effect::Told(Ok(outline)));
+                effects.push(Effect::CommandOutcome(Ok(outline)));
                 return Answer::Done;
             }
             Some(waits) => {
@@ -32,18 +35,18 @@ impl Membership {
             }
             None => {}
         }
-        if let Order::Change { wish, force } = &order
-            && let Some(terms) = wish.terms(self.settings.terms())
+        if let AdminCommand::Reconfigure { change, force } = &order
+            && let Some(terms) = change.terms(self.settings.terms())
         {
             // Whoever ordered first is told first.
             if self.trial.is_some() {
                 return Answer::Wait("other settings are on trial".into());
             }
-            let told = match order::objection(&self.situation(now), wish, *force) {
+            let told = match objection(&self.situation(now), change, *force) {
                 Some(why) => Err(why),
                 None => Ok(self.change_terms(terms, effects)),
             };
-            effects.push(Effect::Told(told));
+            effects.push(Effect::CommandOutcome(told));
             return Answer::Done;
         }
         if !is_cancel && let Some(why) = self.change_under_way() {
@@ -61,7 +64,7 @@ impl Membership {
         self.settings = Settings { heartbeat_ms, missed, ..self.settings };
         self.longest_ms = self.longest_ms.max(terms.lease_ms());
         effects.push(Effect::Save);
-        effects.push(Effect::Say(outline.what.clone()));
+        effects.push(Effect::Log(outline.what.clone()));
         for node in self.nodes.values().filter(|node| node.connected) {
             let incarnation = node.who.incarnation;
             effects.push(Effect::Push(incarnation, self.newest().clone(), self.active.epoch()));
@@ -87,20 +90,25 @@ impl Membership {
         }
     }
 
-    /// What a wish would move, were it granted now.
+    /// What a change would move, were it granted now.
     ///
     /// # Errors
     /// What speaks against it.
-    pub fn outline(&self, now: Millis, wish: &Wish, force: bool) -> Result<Outline, String> {
-        if let Some(terms) = wish.terms(self.settings.terms()) {
-            let refusal = order::objection(&self.situation(now), wish, force);
+    pub fn outline(
+        &self,
+        now: Millis,
+        change: &Reconfiguration,
+        force: bool,
+    ) -> Result<Outline, String> {
+        if let Some(terms) = change.terms(self.settings.terms()) {
+            let refusal = objection(&self.situation(now), change, force);
             return refusal.map_or_else(|| Ok(self.terms_outline(terms)), Err);
         }
         let refusal =
-            order::objection(&self.situation(now), wish, force).or_else(|| self.change_under_way());
+            objection(&self.situation(now), change, force).or_else(|| self.change_under_way());
         refusal.map_or_else(
             || {
-                let plan = change::begin(&self.situation(now), Some(wish));
+                let plan = change::begin(&self.situation(now), Some(change));
                 Ok(Outline::of(self, plan.why, &self.active, &plan.view))
             },
             Err,
@@ -109,12 +117,14 @@ impl Membership {
 
     /// Looks again at what the operator has ordered: nothing is begun for nobody, long after it was asked
     /// for, or where something speaks against it by now.
-    pub(super) fn review_order(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+    pub(super) fn review_command(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let Some((order, since)) = &self.order else { return };
         let view = self.active.view();
         let objection = match order {
-            Order::Change { wish, force } => order::objection(&self.situation(now), wish, *force),
-            Order::Cancel => match change::under_way(view) {
+            AdminCommand::Reconfigure { change, force } => {
+                objection(&self.situation(now), change, *force)
+            }
+            AdminCommand::Cancel => match change::under_way(view) {
                 None => Some("no change is under way".into()),
                 Some(_) if change::can_cancel(view) => None,
                 Some(what) => Some(format!("{what}: stop those who join, and it ends by itself")),
@@ -123,8 +133,10 @@ impl Membership {
         let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
         let late = || {
             let what = match order {
-                Order::Change { .. } => "not every node answers; try again",
-                Order::Cancel => "not every node answers, or holds what it serves; try again",
+                AdminCommand::Reconfigure { .. } => "not every node answers; try again",
+                AdminCommand::Cancel => {
+                    "not every node answers, or holds what it serves; try again"
+                }
             };
             is_late.then(|| what.to_owned())
         };
@@ -132,9 +144,9 @@ impl Membership {
             self.order = None;
             if self.trial.take().is_some() {
                 let why = "not every node answers; the status tells what becomes of it";
-                effects.push(Effect::Told(Err(why.into())));
+                effects.push(Effect::CommandOutcome(Err(why.into())));
             }
-            effects.push(Effect::Told(Err(why)));
+            effects.push(Effect::CommandOutcome(Err(why)));
         }
     }
 
@@ -142,21 +154,21 @@ impl Membership {
     pub(super) fn tell_trial(
         &mut self,
         now: Millis,
-        change: Option<Change>,
+        step: Option<Step>,
         before: &Routes,
         why: &str,
         effects: &mut Vec<Effect>,
     ) {
-        let ends = matches!(change, Some(Change::Switch | Change::Cancel));
+        let ends = matches!(step, Some(Step::Switch | Step::Cancel));
         if !ends || !before.view().changes_settings_alone() {
             return;
         }
         if let Some(outline) = self.trial.take() {
-            let told = match change {
-                Some(Change::Switch) => Ok(outline),
+            let told = match step {
+                Some(Step::Switch) => Ok(outline),
                 _ => Err(change::beyond(&self.situation(now)).unwrap_or_else(|| why.to_owned())),
             };
-            effects.push(Effect::Told(told));
+            effects.push(Effect::CommandOutcome(told));
         }
     }
 }

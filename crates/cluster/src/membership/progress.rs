@@ -1,7 +1,7 @@
 //! How far a healing or a planned change has come: what is left to copy, and for how long.
 
 use crate::membership::Membership;
-use crate::membership::order::Amount;
+use crate::membership::outline::Amount;
 use crate::time::Millis;
 
 /// What was to be copied since all was last as it should be, and what is left of it, in copies of arcs.

@@ -37,7 +37,7 @@ impl Membership {
         let text = format!("{id} is not taken in, nobody reaches it at {address}: {why}");
         let known = self.unreached.get(&who.incarnation);
         if known.is_none_or(|known| known.why != why) {
-            effects.push(Effect::Say(text.clone()));
+            effects.push(Effect::Log(text.clone()));
         }
         if known.is_some() || self.unreached.len() < MAX_UNREACHED {
             let unreached = Unreached { id: id.clone(), address: address.clone(), why, heard: now };

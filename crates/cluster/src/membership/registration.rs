@@ -51,7 +51,7 @@ impl Membership {
         if self.nodes.values().filter(|node| !node.gone).count() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
-        effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
+        effects.push(Effect::Log(format!("{} registered at {}", who.id, who.address)));
         let who = Newcomer { weight: self.weight_of(&who), ..who };
         let met = self.steps;
         self.nodes

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::membership::admin_command::{AdminCommand, Reconfiguration};
 use crate::membership::losses::{Losses, Owned};
 use crate::membership::node::{Newcomer, Node};
-use crate::membership::order::{Order, Wish};
-use crate::membership::unused::Earlier;
+use crate::membership::past_view::PastView;
 use crate::membership::{Membership, Settings, incarnations};
 use crate::time::Millis;
 use crate::view::{Member, Routes};
@@ -26,10 +26,10 @@ pub(super) struct Situation<'m> {
     pub(super) nodes: &'m BTreeMap<Incarnation, Node>,
     pub(super) settings: &'m Settings,
     /// What the operator has ordered and has not begun.
-    pub(super) order: Option<&'m Order>,
+    pub(super) order: Option<&'m AdminCommand>,
     pub(super) losses: &'m Losses,
     /// Views before the active one, the oldest first (H6).
-    pub(super) earlier: &'m [Earlier],
+    pub(super) past_views: &'m [PastView],
     /// Whether the operator gives up now what is lost (H4).
     pub(super) accepts_loss: bool,
     /// The view of which the operator has given up everything.
@@ -96,17 +96,17 @@ impl<'m> Situation<'m> {
         self.losses.is_even_deal_due(self.now, self.settings.rebalance_ms)
     }
 
-    /// The wish that waits to begin.
-    pub(super) fn wish(&self) -> Option<&'m Wish> {
+    /// The change that waits to begin.
+    pub(super) fn change(&self) -> Option<&'m Reconfiguration> {
         match self.order {
-            Some(Order::Change { wish, .. }) => Some(wish),
+            Some(AdminCommand::Reconfigure { change, .. }) => Some(change),
             _ => None,
         }
     }
 
     /// Whether the operator wants the change under way to be cancelled.
     pub(super) fn is_cancelling(&self) -> bool {
-        matches!(self.order, Some(Order::Cancel))
+        matches!(self.order, Some(AdminCommand::Cancel))
     }
 }
 
@@ -126,7 +126,7 @@ impl Membership {
             settings: &self.settings,
             order: self.order.as_ref().map(|(order, _)| order),
             losses: &self.losses,
-            earlier: &self.earlier,
+            past_views: &self.past_views,
             accepts_loss,
             all_given_up: self.all_given_up,
         }

@@ -21,26 +21,13 @@ use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation};
 use crate::limits::MAX_MEMBERS;
 use crate::line::Line;
+use crate::membership::past_view::{MAX_UNUSED, PastView, left};
 use crate::membership::recovery::Candidates;
 use crate::membership::situation::Situation;
-use crate::membership::{Ended, Membership, Newcomer, Node, Unused};
+use crate::membership::{Membership, Newcomer, Node};
 use crate::mutation::{Mutation, is_on};
 use crate::view::Replacement;
 use crate::view::{Member, MemberState, Routes, SoleHolder, View};
-
-/// Views that are remembered, each as large in the saved state as a view is. One more is needed for each holder that
-/// ends before it has adopted the view without the one before it.
-pub const MAX_UNUSED: usize = 16;
-
-/// A view before the active one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Earlier {
-    routes: Arc<Routes>,
-    /// Arcs in which nothing was acknowledged under it.
-    unused: ArcSet,
-    /// Its members that the view after it did not have any more, or as sole holders, as they were known then.
-    left: Vec<Node>,
-}
 
 /// Whether it is known that a node has not adopted a view.
 fn has_not_adopted(node: &Node, view: Epoch) -> bool {
@@ -67,83 +54,23 @@ pub(super) fn note(state: &mut Membership, coming: &Routes) {
     let unused = unused(&state.situation(state.last_step), true);
     if unused.is_clear() {
         // No way leads behind it.
-        state.earlier.clear();
+        state.past_views.clear();
     }
     let members = coming.view().members.iter();
     let mut adopted = members.map(|member| state.nodes[&member.incarnation].adopted);
     if adopted.all(|adopted| adopted >= Some(coming.epoch())) && !is_on(Mutation::UsedCounts) {
-        state.earlier.clear();
+        state.past_views.clear();
         return;
     }
-    if state.earlier.len() == MAX_UNUSED {
-        state.earlier.remove(0);
+    if state.past_views.len() == MAX_UNUSED {
+        state.past_views.remove(0);
     }
     let left = left(state.active().view(), coming.view())
         .filter_map(|incarnation| state.nodes.get(&incarnation).cloned())
         .collect();
     // Nobody asks for its line, which the views after it have.
     let view = View { line: Line::default(), ..state.active().view().clone() };
-    state.earlier.push(Earlier { routes: Arc::new(Routes::new(view)), unused, left });
-}
-
-/// Members of a view that the next does not have, or as sole holders.
-fn left<'v>(view: &'v View, next: &'v View) -> impl Iterator<Item = Incarnation> + 'v {
-    let incarnations = view.members.iter().map(|member| member.incarnation);
-    incarnations.filter(|&incarnation| {
-        next.place_at(incarnation).is_none_or(|place| next.sole_holder(place).is_some())
-    })
-}
-
-/// What of this is saved.
-pub(super) fn saved(state: &Membership) -> (Vec<Unused>, Vec<Ended>) {
-    let unused = |earlier: &Earlier| Unused {
-        view: earlier.routes.view().clone(),
-        arcs: earlier.unused.ones().map(|arc| arc as u16).collect(),
-    };
-    (state.earlier.iter().map(unused).collect(), ended(state))
-}
-
-/// Members that are known to have ended without having adopted the newest view. Before anything follows from another one it
-/// is saved.
-pub(super) fn ended(state: &Membership) -> Vec<Ended> {
-    let (newest, durability) = (state.newest().epoch(), state.newest().view().durability);
-    if durability == Durability::None {
-        return Vec::new();
-    }
-    let left = state.earlier.iter().rev().flat_map(|earlier| &earlier.left);
-    let mut known: Vec<Ended> = Vec::new();
-    for node in state.members().iter().filter_map(|i| state.nodes.get(i)).chain(left) {
-        let incarnation = node.who.incarnation;
-        let is_known = known.iter().any(|ended| ended.incarnation == incarnation);
-        if let Some(adopted) = node.adopted.filter(|adopted| node.gone && *adopted < newest)
-            && !is_known
-        {
-            known.push(Ended { incarnation, adopted });
-        }
-    }
-    known
-}
-
-/// The same from what was saved. `nodes` makes what is known of a member of a view.
-pub(super) fn restored(
-    saved: Vec<Unused>,
-    active: &View,
-    node: impl Fn(&Member) -> Node,
-) -> Vec<Earlier> {
-    let epochs_next: Vec<View> =
-        saved.iter().skip(1).map(|unused| unused.view.clone()).chain([active.clone()]).collect();
-    let mut earlier = Vec::new();
-    for (Unused { view, arcs }, next) in saved.into_iter().zip(epochs_next) {
-        let unused = arcs.into_iter().map(usize::from).collect();
-        let left = left(&view, &next).filter_map(|i| view.place_at(i)).map(|place| {
-            let member = &view.members[place];
-            // It was asked to go, or may have been.
-            Node { has_left: member.state == MemberState::Leaving, ..node(member) }
-        });
-        let left = left.collect();
-        earlier.push(Earlier { routes: Arc::new(Routes::new(view)), unused, left });
-    }
-    earlier
+    state.past_views.push(PastView { routes: Arc::new(Routes::new(view)), unused, left });
 }
 
 /// A member of an earlier view that was dropped and holds what is lost.
@@ -161,21 +88,21 @@ pub(super) struct Holder<'m> {
 /// Those who were dropped and hold what is lost, but for what begins afresh.
 pub(super) fn holders<'m>(at: &Situation<'m>, lost: &[usize], fresh: &[u16]) -> Vec<Holder<'m>> {
     let mut found: Vec<Holder<'m>> = Vec::new();
-    if at.accepts_loss || lost.is_empty() || at.earlier.is_empty() {
+    if at.accepts_loss || lost.is_empty() || at.past_views.is_empty() {
         return found;
     }
     let unused = unused(at, false);
     let active = at.active().view();
     let is_meant = |arc: &&usize| unused.contains(**arc) && !fresh.contains(&(**arc as u16));
     for &arc in lost.iter().filter(is_meant) {
-        let used = at.earlier.iter().rposition(|earlier| !earlier.unused.contains(arc));
+        let used = at.past_views.iter().rposition(|earlier| !earlier.unused.contains(arc));
         let Some(used) = used else { continue };
-        let routes = &at.earlier[used].routes;
+        let routes = &at.past_views[used].routes;
         if arc >= routes.arcs() {
             continue;
         }
         // The second view after it, if the next one is made now.
-        let after = at.earlier[used + 1..].iter().map(|earlier| earlier.routes.epoch());
+        let after = at.past_views[used + 1..].iter().map(|earlier| earlier.routes.epoch());
         let since = after.chain([active.epoch, active.next_epoch()]).nth(1);
         let since = since.unwrap_or(active.next_epoch());
         for &place in routes.write_set(arc) {
@@ -225,7 +152,7 @@ fn has_left<'m>(
     arc: usize,
 ) -> Option<(&'m Node, Option<usize>)> {
     let (view, member) = (at.active().view(), routes.member(place));
-    let left = || at.earlier.iter().rev().flat_map(|earlier| &earlier.left);
+    let left = || at.past_views.iter().rev().flat_map(|earlier| &earlier.left);
     let node = left().find(|node| node.who.incarnation == member.incarnation)?;
     let place = view.place_at(member.incarnation);
     match place {
@@ -346,9 +273,9 @@ fn join(who: &Newcomer, view: &mut View) {
 
 /// Knows those again who have come back into a view, and what those have who are sole holders for more.
 pub(super) fn remember(state: &mut Membership, view: &View) {
-    let Membership { earlier, nodes, active, .. } = state;
+    let Membership { past_views, nodes, active, .. } = state;
     let left = |incarnation: Incarnation| {
-        let mut left = earlier.iter().rev().flat_map(|earlier| &earlier.left);
+        let mut left = past_views.iter().rev().flat_map(|earlier| &earlier.left);
         left.find(|node| node.who.incarnation == incarnation)
     };
     for (place, member) in view.members.iter().enumerate() {

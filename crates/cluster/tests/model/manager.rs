@@ -87,7 +87,10 @@ impl Manager {
                     self.made.push(routes);
                 }
                 Effect::Push(..) | Effect::Probe(..) | Effect::Save => {}
-                Effect::Say(_) | Effect::LossAccepted(_) | Effect::Told(_) | Effect::Stop(_) => {}
+                Effect::Log(_)
+                | Effect::LossAccepted(_)
+                | Effect::CommandOutcome(_)
+                | Effect::Stop(_) => {}
                 Effect::FolderAdopted => {}
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cluster::ids::{ClusterId, Epoch, NodeId};
 use cluster::membership::Event;
-use cluster::membership::order::{Order, Wish};
+use cluster::membership::{AdminCommand, Reconfiguration};
 use cluster::replica::State as Settled;
 use cluster::version::{Version, clock_at};
 use cluster::view::MemberState::{self, Active, Joining, Leaving};
@@ -47,7 +47,7 @@ pub struct Setup {
     /// How many killed nodes may be started again.
     pub restarts: u8,
     /// The operator's commands, each at any time after the one before.
-    pub orders: Vec<Order>,
+    pub orders: Vec<AdminCommand>,
     /// How many times a node may complete its pending record.
     pub finishes: u8,
     /// How often each client may try again.
@@ -248,8 +248,8 @@ pub fn leave(scripts: [&'static str; 3]) -> Setup {
 }
 
 /// The operator orders a change, forced or not.
-fn change(wish: Wish) -> Order {
-    Order::Change { wish, force: false }
+fn change(change: Reconfiguration) -> AdminCommand {
+    AdminCommand::Reconfigure { change, force: false }
 }
 
 fn id(slot: usize) -> NodeId {
@@ -258,37 +258,37 @@ fn id(slot: usize) -> NodeId {
 
 /// The same from the operator's order on: A is to leave.
 pub fn leaver(scripts: [&'static str; 3]) -> Setup {
-    let orders = vec![change(Wish::Leave(id(A)))];
+    let orders = vec![change(Reconfiguration::Leave(id(A)))];
     Setup { name: "leaver", orders, epochs: 3, ..heal(scripts) }
 }
 
 /// C is to weigh more, and takes the key over.
 pub fn weight(scripts: [&'static str; 3]) -> Setup {
-    let orders = vec![change(Wish::Weight(id(C), 4))];
+    let orders = vec![change(Reconfiguration::Weight(id(C), 4))];
     Setup { name: "weight", orders, epochs: 3, ..heal(scripts) }
 }
 
 /// K grows from 2 to 3.
 pub fn more_copies(scripts: [&'static str; 3]) -> Setup {
-    let orders = vec![change(Wish::Copies(3))];
+    let orders = vec![change(Reconfiguration::Copies(3))];
     Setup { name: "k-up", orders, epochs: 4, ..heal(scripts) }
 }
 
 /// K shrinks from 3 to 2.
 pub fn fewer_copies(scripts: [&'static str; 3]) -> Setup {
-    let orders = vec![change(Wish::Copies(2))];
+    let orders = vec![change(Reconfiguration::Copies(2))];
     Setup { name: "k-down", orders, epochs: 4, ..three_copies(scripts) }
 }
 
 /// A leaves, and that is cancelled in the middle; then it leaves after all.
 pub fn cancel(scripts: [&'static str; 3]) -> Setup {
-    let orders = vec![Order::Cancel];
+    let orders = vec![AdminCommand::Cancel];
     Setup { name: "cancel", orders, epochs: 4, ..leave(scripts) }
 }
 
 /// A leaves, it is cancelled, and A leaves again: C fetches the key twice.
 pub fn cancel_and_again(scripts: [&'static str; 3]) -> Setup {
-    let orders = vec![Order::Cancel, change(Wish::Leave(id(A)))];
+    let orders = vec![AdminCommand::Cancel, change(Reconfiguration::Leave(id(A)))];
     Setup { name: "again", orders, crashes: 0, epochs: 5, ..leave(scripts) }
 }
 
@@ -299,7 +299,7 @@ pub fn cancel_with_one_copy(scripts: [&'static str; 3]) -> Setup {
     let born = view(1, &members, [A, B, C, D], None);
     let members = [(A, Leaving), (B, Active), (C, Active), (D, Active)];
     let leaving = view(1, &members, [A, B, C, D], Some([D, C, C, D]));
-    let orders = vec![Order::Cancel];
+    let orders = vec![AdminCommand::Cancel];
     Setup { orders, crashes: 1, epochs: 5, ..Setup::new("cancel1", vec![born, leaving], scripts) }
 }
 

@@ -321,7 +321,7 @@ impl World {
             Action::Order => {
                 let order = self.setup.orders[usize::from(state.spent.orders)].clone();
                 state.spent.orders += 1;
-                state.manager.edit(|manager| manager.step(Event::Order(order)));
+                state.manager.edit(|manager| manager.step(Event::Command(order)));
             }
             Action::End(slot) => state.end_process(usize::from(slot)),
         }

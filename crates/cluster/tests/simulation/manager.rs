@@ -328,10 +328,10 @@ impl World {
                         self.send(link, Dir::Down, Frame::Probe(number));
                     }
                 }
-                Effect::Say(what) => self.log(|_| format!("manager: {what}")),
+                Effect::Log(what) => self.log(|_| format!("manager: {what}")),
                 Effect::FolderAdopted => {}
                 Effect::LossAccepted(arcs) => self.loss_accepted(arcs),
-                Effect::Told(what) => self.told(&what.map(|outline| outline.what)),
+                Effect::CommandOutcome(what) => self.told(&what.map(|outline| outline.what)),
                 Effect::Stop(behind) => {
                     self.manager_lacks(&behind);
                     return false;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use cluster::ids::NodeId;
 use cluster::lease::Terms;
-use cluster::membership::order::{Order, Wish};
+use cluster::membership::{AdminCommand, Reconfiguration};
 use cluster::membership::{Answer, Event as Happening, Loss};
 
 use crate::world::{Event, HEARTBEAT_MS, World};
@@ -22,7 +22,7 @@ const TERMS: [Terms; 4] = [
 #[derive(Default)]
 pub struct Operator {
     /// Orders that were taken, and of which nothing has been told yet. They are answered in their order.
-    orders: VecDeque<Order>,
+    orders: VecDeque<AdminCommand>,
     /// How many wait to hear that a loss is accepted.
     askers: usize,
     /// The loss that was looked at.
@@ -77,41 +77,44 @@ impl World {
         }
         let is_changing = membership.newest().view().is_changing() || self.operator.waits();
         if is_changing && self.rng.chance(300) {
-            return self.order(Order::Cancel);
+            return self.order(AdminCommand::Cancel);
         }
         if is_changing && self.rng.chance(800) {
             return;
         }
-        let wish = self.wish();
-        self.order(Order::Change { wish, force: false });
+        let change = self.change();
+        self.order(AdminCommand::Reconfigure { change, force: false });
     }
 
     /// Some change. Not every one makes sense.
-    fn wish(&mut self) -> Wish {
+    fn change(&mut self) -> Reconfiguration {
         if self.plan.terms > 0 && self.rng.chance(self.plan.terms) {
             let Terms { heartbeat_ms, missed } = self.rng.pick(&TERMS);
-            return Wish::Terms { heartbeat_ms: Some(heartbeat_ms), missed: Some(missed) };
+            return Reconfiguration::Terms {
+                heartbeat_ms: Some(heartbeat_ms),
+                missed: Some(missed),
+            };
         }
         if self.plan.min_orders > 0 && self.rng.chance(self.plan.min_orders) {
-            return Wish::MinCopies(self.rng.pick(&[1, 2, 2, 3]));
+            return Reconfiguration::MinCopies(self.rng.pick(&[1, 2, 2, 3]));
         }
         let slot = self.rng.below(self.slots.len() as u64);
         let id = NodeId::new(&format!("node{slot}")).expect("a valid name");
         match self.rng.below(100) {
-            n if n < 45 => Wish::Leave(id),
-            n if n < 70 => Wish::Weight(id, self.rng.within(1, 3) as u32),
-            _ => Wish::Copies(self.rng.pick(&[1, 2, 2, 3, 3, 4])),
+            n if n < 45 => Reconfiguration::Leave(id),
+            n if n < 70 => Reconfiguration::Weight(id, self.rng.within(1, 3) as u32),
+            _ => Reconfiguration::Copies(self.rng.pick(&[1, 2, 2, 3, 3, 4])),
         }
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: AdminCommand) {
         self.counts.orders += 1;
         self.log(|_| format!("operator: {order:?}"));
         if let Some(least) = least_of(&order) {
             self.operator.least = self.operator.least.min(least);
         }
         self.operator.orders.push_back(order.clone());
-        if let Some(Answer::Wait(why)) = self.manager_step(Happening::Order(order)) {
+        if let Some(Answer::Wait(why)) = self.manager_step(Happening::Command(order)) {
             self.operator.orders.pop_back();
             self.log(|_| format!("operator is to wait: {why}"));
         }
@@ -124,7 +127,7 @@ impl World {
             (None, _) => {
                 self.fail(format!("nobody has asked for an outcome, but there is one: {what:?}"))
             }
-            (Some(Order::Cancel), Ok(_)) => self.counts.cancelled += 1,
+            (Some(AdminCommand::Cancel), Ok(_)) => self.counts.cancelled += 1,
             (Some(order), Ok(_)) => {
                 self.counts.granted += 1;
                 if let Some(least) = least_of(&order) {
@@ -168,9 +171,9 @@ impl World {
 }
 
 /// How many least copies an order asks for, if it is about that.
-fn least_of(order: &Order) -> Option<usize> {
+fn least_of(order: &AdminCommand) -> Option<usize> {
     match order {
-        Order::Change { wish: Wish::MinCopies(least), .. } => Some(*least),
+        AdminCommand::Reconfigure { change: Reconfiguration::MinCopies(least), .. } => Some(*least),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! | [`Plan`] → [`Planned`] | operator → manager | looking changes nothing |
 //! | [`Begin`] → [`Planned`] | operator → manager | repeated while the change runs it is refused; after it, there is nothing left to change |
 
-use cluster::membership::order::{Amount, Move, Order, Outline, Wish};
+use cluster::membership::{AdminCommand, Amount, Move, Outline, Reconfiguration};
 
 use super::{Message, parts};
 use crate::codec::{DecodeError, Decoder, Encoder};
@@ -13,11 +13,11 @@ use crate::frame::Kind;
 
 /// CHANGE: begins a reconfiguration or cancels the present one. Answered once it has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Begin(pub Order);
+pub struct Begin(pub AdminCommand);
 
 /// CHANGE_PLAN: requests what a reconfiguration would move.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan(pub Order);
+pub struct Plan(pub AdminCommand);
 
 /// CHANGE_REPLY: what it moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,35 +31,35 @@ const TERMS: u8 = 5;
 const LIMITS: u8 = 6;
 const MIN_COPIES: u8 = 7;
 
-fn encode_order(order: &Order, out: &mut Vec<u8>) {
-    let Order::Change { wish, force } = order else { return out.put_u8(CANCEL) };
-    match wish {
-        Wish::Leave(id) => {
+fn encode_order(order: &AdminCommand, out: &mut Vec<u8>) {
+    let AdminCommand::Reconfigure { change, force } = order else { return out.put_u8(CANCEL) };
+    match change {
+        Reconfiguration::Leave(id) => {
             out.put_u8(LEAVE);
             parts::encode_node_id(id, out);
         }
-        Wish::Weight(id, weight) => {
+        Reconfiguration::Weight(id, weight) => {
             out.put_u8(WEIGHT);
             parts::encode_node_id(id, out);
             out.put_u32(*weight);
         }
-        Wish::Copies(copies) => {
+        Reconfiguration::Copies(copies) => {
             out.put_u8(COPIES);
             out.put_u32(*copies as u32);
         }
-        Wish::Terms { heartbeat_ms, missed } => {
+        Reconfiguration::Terms { heartbeat_ms, missed } => {
             out.put_u8(TERMS);
             // 0, which neither can be, means unchanged.
             out.put_u64(heartbeat_ms.unwrap_or(0));
             out.put_u32(missed.unwrap_or(0));
         }
-        Wish::Limits { key, value } => {
+        Reconfiguration::Limits { key, value } => {
             out.put_u8(LIMITS);
             for limit in [key, value] {
                 out.put_option(limit.as_ref(), |limit, out| out.put_u32(*limit as u32));
             }
         }
-        Wish::MinCopies(copies) => {
+        Reconfiguration::MinCopies(copies) => {
             out.put_u8(MIN_COPIES);
             out.put_u32(*copies as u32);
         }
@@ -67,25 +67,25 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
     out.put_flag(*force);
 }
 
-fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
-    let wish = match payload.u8()? {
-        LEAVE => Wish::Leave(parts::decode_node_id(payload)?),
-        WEIGHT => Wish::Weight(parts::decode_node_id(payload)?, payload.u32()?),
-        COPIES => Wish::Copies(payload.u32()? as usize),
-        TERMS => Wish::Terms {
+fn decode_order(payload: &mut Decoder<'_>) -> Result<AdminCommand, DecodeError> {
+    let change = match payload.u8()? {
+        LEAVE => Reconfiguration::Leave(parts::decode_node_id(payload)?),
+        WEIGHT => Reconfiguration::Weight(parts::decode_node_id(payload)?, payload.u32()?),
+        COPIES => Reconfiguration::Copies(payload.u32()? as usize),
+        TERMS => Reconfiguration::Terms {
             heartbeat_ms: Some(payload.u64()?).filter(|&ms| ms > 0),
             missed: Some(payload.u32()?).filter(|&missed| missed > 0),
         },
         LIMITS => {
             let mut limit = || payload.option(|payload| Ok(payload.u32()? as usize));
-            Wish::Limits { key: limit()?, value: limit()? }
+            Reconfiguration::Limits { key: limit()?, value: limit()? }
         }
-        MIN_COPIES => Wish::MinCopies(payload.u32()? as usize),
-        CANCEL => return Ok(Order::Cancel),
+        MIN_COPIES => Reconfiguration::MinCopies(payload.u32()? as usize),
+        CANCEL => return Ok(AdminCommand::Cancel),
         _ => return Err(DecodeError("an unknown change")),
     };
     let force = payload.flag()?;
-    Ok(Order::Change { wish, force })
+    Ok(AdminCommand::Reconfigure { change, force })
 }
 
 impl Message<'_> for Begin {

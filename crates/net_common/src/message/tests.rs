@@ -8,7 +8,7 @@ use cluster::durability::Durability;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerIncarnation, NodeId};
 use cluster::limits::Limits;
 use cluster::line::{Line, Stretch};
-use cluster::membership::order::{Amount, Move, Order, Outline, Wish};
+use cluster::membership::{AdminCommand, Amount, Move, Outline, Reconfiguration};
 use cluster::membership::{
     DiskHealth, Level, Loss, Newcomer, NodeState, Report, Seen, WaitingFolder,
 };
@@ -241,13 +241,13 @@ fn coordinated_samples() -> Vec<Sample> {
 }
 
 fn change_samples() -> Vec<Sample> {
-    let change = |wish, force| Order::Change { wish, force };
-    let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
+    let change = |change, force| AdminCommand::Reconfigure { change, force };
+    let terms = |heartbeat_ms, missed| Reconfiguration::Terms { heartbeat_ms, missed };
     vec![
-        sample!(Begin(change(Wish::Leave(id()), true)), Begin),
-        sample!(Begin(Order::Cancel), Begin),
-        sample!(Plan(change(Wish::Weight(id(), 7), false)), Plan),
-        sample!(Plan(change(Wish::Copies(4), false)), Plan),
+        sample!(Begin(change(Reconfiguration::Leave(id()), true)), Begin),
+        sample!(Begin(AdminCommand::Cancel), Begin),
+        sample!(Plan(change(Reconfiguration::Weight(id(), 7), false)), Plan),
+        sample!(Plan(change(Reconfiguration::Copies(4), false)), Plan),
         sample!(Begin(change(terms(Some(300), None), false)), Begin),
         sample!(Plan(change(terms(Some(300), Some(5)), false)), Plan),
         sample!(

@@ -14,7 +14,7 @@ use super::sim::{Disk, Sim};
 use crate::durability::Durability;
 use crate::ids::{Incarnation, NodeId};
 use crate::limits::Limits;
-use crate::membership::order::{Order, Wish};
+use crate::membership::admin_command::{AdminCommand, Reconfiguration};
 use crate::membership::{Answer, Event, Health, Settings};
 use crate::time::Millis;
 
@@ -180,12 +180,12 @@ impl Run {
 
     fn order(&mut self, ask: Ask, n: usize, force: bool) {
         let id = NodeId::new(&format!("node{n}")).unwrap();
-        let wish = match ask {
-            Ask::Leave => Wish::Leave(id),
-            Ask::Weight(weight) => Wish::Weight(id, weight),
-            Ask::Copies(copies) => Wish::Copies(copies),
+        let change = match ask {
+            Ask::Leave => Reconfiguration::Leave(id),
+            Ask::Weight(weight) => Reconfiguration::Weight(id, weight),
+            Ask::Copies(copies) => Reconfiguration::Copies(copies),
             Ask::Cancel => {
-                self.sim.step(Event::Order(Order::Cancel));
+                self.sim.step(Event::Command(AdminCommand::Cancel));
                 return;
             }
         };
@@ -193,7 +193,7 @@ impl Run {
             // Nothing is promised of fewer nodes than copies, until all is well again.
             self.died = None;
         }
-        self.sim.step(Event::Order(Order::Change { wish, force }));
+        self.sim.step(Event::Command(AdminCommand::Reconfigure { change, force }));
     }
 
     fn disk(&mut self, disk: Disk) {

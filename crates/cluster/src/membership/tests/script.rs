@@ -49,7 +49,8 @@ use super::sim::{Disk, Sim};
 use crate::holdings::Holdings;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
-use crate::membership::order::{Order, Outline, Wish};
+use crate::membership::admin_command::{AdminCommand, Reconfiguration};
+use crate::membership::outline::Outline;
 use crate::membership::{Answer, DiskHealth, Effect, Event, Report, Settings};
 use crate::time::Millis;
 use crate::view::Routes;
@@ -118,14 +119,14 @@ impl Script {
             _ = match effect {
                 Effect::Save => writeln!(out, "save"),
                 Effect::Publish(routes) => writeln!(out, "publish {}", routes.epoch()),
-                Effect::Say(what) => writeln!(out, "say {what}"),
+                Effect::Log(what) => writeln!(out, "say {what}"),
                 Effect::FolderAdopted => writeln!(out, "folder adopted"),
                 Effect::LossAccepted(arcs) => writeln!(out, "loss accepted: {arcs} arcs"),
-                Effect::Told(Ok(outline)) => {
+                Effect::CommandOutcome(Ok(outline)) => {
                     out += &outlined(outline);
                     Ok(())
                 }
-                Effect::Told(Err(why)) => writeln!(out, "told: {why}"),
+                Effect::CommandOutcome(Err(why)) => writeln!(out, "told: {why}"),
                 Effect::Stop(behind) => writeln!(out, "stop, {}", behind.what),
                 Effect::Push(..) | Effect::Probe(..) => Ok(()),
             };
@@ -258,20 +259,26 @@ fn deal(routes: &Routes) -> String {
     out + "\n"
 }
 
-/// A wish from a command and its arguments, and whether it is forced; `None` for `cancel`.
-fn order(command: &str, args: &[String]) -> Result<Option<(Wish, bool)>, Box<dyn Error>> {
+/// A change from a command and its arguments, and whether it is forced; `None` for `cancel`.
+fn order(
+    command: &str,
+    args: &[String],
+) -> Result<Option<(Reconfiguration, bool)>, Box<dyn Error>> {
     let arg = |at: usize| args.get(at).map(String::as_str).unwrap_or_default();
     let force = args.last().is_some_and(|last| last == "force");
-    let wish = match command {
-        "leave" => Wish::Leave(NodeId::new(arg(0))?),
-        "weight" => Wish::Weight(NodeId::new(arg(0))?, arg(1).parse()?),
-        "copies" => Wish::Copies(arg(0).parse()?),
-        "terms" => Wish::Terms { heartbeat_ms: arg(0).parse().ok(), missed: arg(1).parse().ok() },
-        "min_copies" => Wish::MinCopies(arg(0).parse()?),
+    let change = match command {
+        "leave" => Reconfiguration::Leave(NodeId::new(arg(0))?),
+        "weight" => Reconfiguration::Weight(NodeId::new(arg(0))?, arg(1).parse()?),
+        "copies" => Reconfiguration::Copies(arg(0).parse()?),
+        "terms" => Reconfiguration::Terms {
+            heartbeat_ms: arg(0).parse().ok(),
+            missed: arg(1).parse().ok(),
+        },
+        "min_copies" => Reconfiguration::MinCopies(arg(0).parse()?),
         "cancel" => return Ok(None),
         other => return Err(format!("no such change: {other}").into()),
     };
-    Ok(Some((wish, force)))
+    Ok(Some((change, force)))
 }
 
 /// `told: node3 leaving: 4 arcs, 8 copies move, 8 at least; node1 2→4 5→8 +3, …`: for each node the arcs
@@ -446,8 +453,10 @@ impl Runner for Script {
             "limits" => {
                 let mut limit =
                     |name: &'static str| args.take_key(name).map(str::parse).transpose();
-                let wish = Wish::Limits { key: limit("key")?, value: limit("value")? };
-                let told = self.sim()?.step(Event::Order(Order::Change { wish, force: false }));
+                let change = Reconfiguration::Limits { key: limit("key")?, value: limit("value")? };
+                let told = self
+                    .sim()?
+                    .step(Event::Command(AdminCommand::Reconfigure { change, force: false }));
                 self.told("operator", told)
             }
             "hold" => {
@@ -462,16 +471,16 @@ impl Runner for Script {
             }
             "leave" | "weight" | "copies" | "min_copies" | "terms" | "cancel" => {
                 let order = match order(&command.name, &labels)? {
-                    Some((wish, force)) => Order::Change { wish, force },
-                    None => Order::Cancel,
+                    Some((change, force)) => AdminCommand::Reconfigure { change, force },
+                    None => AdminCommand::Cancel,
                 };
-                let told = self.sim()?.step(Event::Order(order));
+                let told = self.sim()?.step(Event::Command(order));
                 self.told("operator", told)
             }
             "outline" => {
-                let (wish, force) = order(&first, &labels[1..])?.ok_or("nothing to look at")?;
+                let (change, force) = order(&first, &labels[1..])?.ok_or("nothing to look at")?;
                 let sim = self.sim()?;
-                match sim.manager().outline(sim.now, &wish, force) {
+                match sim.manager().outline(sim.now, &change, force) {
                     Ok(outline) => outlined(&outline),
                     Err(why) => format!("{why}\n"),
                 }

@@ -363,7 +363,7 @@ impl Sim {
 
     /// One event, what follows from it, and the invariants.
     pub(super) fn step(&mut self, event: Event) -> (Answer, Vec<Effect>) {
-        let is_order = matches!(event, Event::Order(_));
+        let is_order = matches!(event, Event::Command(_));
         let shown = match &event {
             Event::AcceptLoss(shown) => Some(shown.clone()),
             _ => None,
@@ -417,8 +417,8 @@ impl Sim {
                     }
                 }
                 Effect::Probe(to, number) => probed.push((*to, *number)),
-                Effect::Told(_) => self.open_orders -= 1,
-                Effect::Say(_) | Effect::LossAccepted(_) | Effect::Stop(_) => {}
+                Effect::CommandOutcome(_) => self.open_orders -= 1,
+                Effect::Log(_) | Effect::LossAccepted(_) | Effect::Stop(_) => {}
                 Effect::FolderAdopted => {}
             }
             at += 1;

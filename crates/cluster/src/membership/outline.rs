@@ -1,0 +1,88 @@
+//! What a planned change moves: shown to the operator before it is ordered, and when it begins.
+//!
+//! What it does not do: it does not know the size of single arcs. The amounts are estimates, from what
+//! the nodes hold altogether and from keys being spread evenly.
+
+use crate::ids::NodeId;
+use crate::membership::Membership;
+use crate::view::{Routes, View};
+
+/// How much there is, about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Keys with a value, each copy counted.
+    pub keys: u64,
+    /// Bytes of those keys and values.
+    pub bytes: u64,
+}
+
+/// What a planned change moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The change, in a few words.
+    pub what: String,
+    /// Arcs that get another owner.
+    pub arcs: usize,
+    /// What it is for each node, in the order of the view.
+    pub moves: Vec<Move>,
+    /// What is copied from node to node, about.
+    pub amount: Amount,
+}
+
+/// What a planned change is for one node, in arcs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The node.
+    pub id: NodeId,
+    /// Arcs that it owns, and will own.
+    pub owns: (usize, usize),
+    /// Arcs that it keeps a copy of, and will keep.
+    pub keeps: (usize, usize),
+    /// Arcs that it has to fetch for that.
+    pub fetches: usize,
+}
+
+impl Outline {
+    /// Copies of arcs that move.
+    pub fn copies(&self) -> usize {
+        self.moves.iter().map(|m| m.fetches).sum()
+    }
+
+    /// Copies that any way to the same shares would have to move.
+    pub fn least(&self) -> usize {
+        self.moves.iter().map(|m| m.keeps.1.saturating_sub(m.keeps.0)).sum()
+    }
+
+    /// Of what moves nothing.
+    pub(super) fn still(what: String) -> Outline {
+        Outline { what, arcs: 0, moves: Vec::new(), amount: Amount::default() }
+    }
+
+    /// From a view to the one with a change under way that follows it.
+    pub(super) fn of(state: &Membership, what: String, now: &Routes, next: &View) -> Outline {
+        let next = Routes::new(next.clone());
+        let then = next.view().coming.as_ref().map_or(&next.view().arcs, |coming| &coming.arcs);
+        let owned = |arcs: &[u16], place: Option<u16>| {
+            arcs.iter().filter(|&&owner| Some(owner) == place).count()
+        };
+        let members = (0u16..).zip(&next.view().members);
+        let moves: Vec<Move> = members
+            .map(|(place, member)| {
+                let before = now.view().place_of(&member.id).map(|place| place as u16);
+                let kept = |arc: &usize| before.is_some_and(|p| now.kept_by(p).contains(*arc));
+                let target = (0..next.arcs()).filter(|&arc| next.target(arc).contains(&place));
+                let target: Vec<usize> = target.collect();
+                Move {
+                    id: member.id.clone(),
+                    owns: (owned(&now.view().arcs, before), owned(then, Some(place))),
+                    keeps: (before.map_or(0, |p| now.kept_by(p).count_ones(..)), target.len()),
+                    fetches: target.iter().filter(|arc| !kept(arc)).count(),
+                }
+            })
+            .collect();
+        // Members keep their places: whoever is new stands behind them.
+        let arcs = now.view().arcs.iter().zip(then).filter(|(now, then)| now != then).count();
+        let copies = moves.iter().map(|m| m.fetches).sum();
+        Outline { what, arcs, moves, amount: state.amount_of(copies) }
+    }
+}
