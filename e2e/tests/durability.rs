@@ -262,7 +262,7 @@ fn a_killed_cluster_recovers_everything() {
             // records: reads need no write-back.
             if round == 1 {
                 wait_until("little is pending", || {
-                    let pending = |node: &Process| number_before(node, " it is not known");
+                    let pending = |node: &Process| number_before(node, " still pending");
                     let is_so = nodes.iter().all(|node| pending(node).is_some_and(|n| n < 300));
                     if is_so { Ok(()) } else { Err(nodes[0].printed()) }
                 });
