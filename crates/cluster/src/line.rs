@@ -136,7 +136,7 @@ mod tests {
         ViewName { epoch: Epoch(epoch), life: ManagerIncarnation(life) }
     }
 
-    /// Views 1 to 3 by life 7, 4 and 5 by 8.
+    /// Views 1 to 3 by incarnation 7, 4 and 5 by 8.
     fn line() -> Line {
         let mut line = Line::default();
         for (epoch, life) in [(1, 7), (2, 7), (3, 7), (4, 8), (5, 8)] {

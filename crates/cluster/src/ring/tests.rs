@@ -95,7 +95,7 @@ fn without_weight_the_assignment_is_empty() {
     assert!(fall(&[0, 0], &[true]).is_empty());
 }
 
-/// The walk as `docs/protocol.md` words it: a linear scan.
+/// The walk as `docs/protocol.md` defines it: a linear scan.
 fn scan(owners: &[u16], arc: usize, copies: usize) -> Vec<u16> {
     let mut found = Vec::new();
     for step in 0..owners.len() {
@@ -150,7 +150,7 @@ proptest! {
 }
 
 proptest! {
-    // Growing a ring is slow in a debug build; the sizes are what varies, not much else.
+    // Growing a ring is slow in a debug build, and little varies but the sizes.
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]

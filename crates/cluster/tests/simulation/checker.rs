@@ -1,11 +1,11 @@
-//! The promise, checked.
+//! The checker of the promise: linearizability.
 //!
-//! Values are unique, so two checks are possible. While the run goes: no get may show what was already
-//! overwritten when it began, or what nobody has put ([`History::end`]; a binary search each). At its end:
-//! each key's history must be linearizable ([`is_linearizable`], Wing and Gong's search with Lowe's memory of
-//! where it has been).
+//! Values are unique, so two checks are possible. During the run no get may return a value that was
+//! already overwritten when it began, or that was never put ([`History::end`]; a binary search
+//! each). At the end each key's history must be linearizable ([`is_linearizable`], Wing and Gong's
+//! search with Lowe's memory of visited states).
 //!
-//! A value that was put until a time may go on its own, once, while it is what the key holds, and not before the
+//! A value with an expiry time may vanish, once, while it is the key's value, and not before the
 //! first of all clocks has reached that time (C6).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,18 +16,18 @@ use cluster::operation::Body;
 use crate::client::body_of;
 use crate::world::{Key, Value};
 
-/// What a client wants.
+/// A client's operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Give the key this value; nobody else ever puts it.
+    /// Put this value, which is put only once.
     Put(Value),
     /// Remove the key.
     Delete,
     /// Fetch the value.
     Get,
-    /// Find out what the key holds and put this value in its place, in one step.
+    /// Read the key and replace its value with this one, in one step.
     Update(Value),
-    /// The same, but if the key holds nothing it stays so.
+    /// The same, but a key without a value stays as it is.
     Renew(Value),
     /// A read-modify-write that changes nothing.
     Check,
@@ -38,53 +38,54 @@ pub enum Action {
 pub enum Ending {
     /// A put, delete or update took effect.
     Done,
-    /// What a get found.
+    /// The value that a get found.
     Got(Body<Value>),
     /// It certainly had no effect.
     Failed,
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
 }
 
-/// An operation: what, when, and what came of it.
+/// An operation with its times and its outcome.
 #[derive(Debug, Clone, Copy)]
 pub struct Record {
     /// The key.
     pub key: Key,
-    /// What was to be done.
+    /// The operation.
     pub action: Action,
     /// When it was called.
     pub called: u64,
-    /// When and how it ended, if it did.
+    /// When and how it ended, if it has.
     pub ended: Option<(u64, Ending)>,
-    /// What an update was last made from.
+    /// The last base of an update.
     pub base: Option<Body<Value>>,
 }
 
-/// What is known of one key while the run goes.
+/// The state of one key during the run.
 #[derive(Default)]
 struct Progress {
     /// Each written value's operation.
     puts: BTreeMap<Value, usize>,
-    /// From when on each value was certainly in place: its put's end, or the first get that found it.
+    /// When each value was certainly in place: its put's end, or the first get that found it.
     in_place: BTreeMap<Value, u64>,
-    /// In order of time: when some write was certainly in place, and the latest call of any such write.
+    /// In order of time: when a write was certainly in place, and the latest call of any such
+    /// write.
     latest_calls: Vec<(u64, u64)>,
     /// Deletes that may have had effect: when called, and when in place.
     deletes: Vec<(u64, u64)>,
-    /// Values whose time is over by some clock.
+    /// Values that have expired by some clock.
     over: Vec<Value>,
 }
 
 impl Progress {
-    /// A write that was called then is certainly in place now.
+    /// Notes that a write that was called then is certainly in place now.
     fn mark(&mut self, now: u64, called: u64) {
         let latest = self.latest_calls.last().map_or(0, |(_, latest)| *latest);
         self.latest_calls.push((now, latest.max(called)));
     }
 
-    /// The latest call of any write that was in place before `time`: what was in place before that call had
-    /// been overwritten.
+    /// The latest call of any write that was in place before `time`: everything that was in place
+    /// before that call had been overwritten.
     fn overwritten_before(&self, time: u64) -> u64 {
         let before = self.latest_calls.partition_point(|(at, _)| *at < time);
         before.checked_sub(1).map_or(0, |last| self.latest_calls[last].1)
@@ -96,12 +97,12 @@ impl Progress {
 pub struct History {
     records: Vec<Record>,
     keys: BTreeMap<Key, Progress>,
-    /// Losses of all that a key holds, by their records.
+    /// Losses of a key's records, by their operations.
     losses: BTreeSet<usize>,
-    /// Writes that were under way during a loss, and when that was called: what they did before it is lost,
-    /// and they may yet do it again; or they find that nothing is there, and leave it so.
+    /// Writes that were under way during a loss, and the time of the loss: their effect before it
+    /// is lost, and they may yet take effect again, or find no value and change nothing.
     again: Vec<(usize, u64)>,
-    /// Values that are to expire, in order of time.
+    /// Values with an expiry time, in order of time.
     mortals: BTreeSet<(u64, Value, Key)>,
     /// Since when values may have expired.
     over: BTreeMap<Value, u64>,
@@ -139,8 +140,8 @@ impl History {
         }
     }
 
-    /// What a key holds is about to be lost for good, and that is accepted: as if somebody deleted it, some
-    /// time until [`History::end`].
+    /// A key's records are about to be lost, and the loss is accepted: as if a client deleted the
+    /// key, some time until [`History::end`].
     pub fn lose(&mut self, key: Key) -> usize {
         let loss = self.begin(key, Action::Delete);
         self.losses.insert(loss);
@@ -152,17 +153,17 @@ impl History {
         self.records[record].key
     }
 
-    /// What an operation is to do.
+    /// An operation's action.
     pub fn action(&self, record: usize) -> Action {
         self.records[record].action
     }
 
-    /// An update is made from this; or, at last, from nothing it knows of.
+    /// An update has this base; or, at last, an unknown one.
     pub fn update_from(&mut self, record: usize, base: Option<Body<Value>>) {
         self.records[record].base = base;
     }
 
-    /// Whether somebody has put a value that lives until one of these times.
+    /// Whether a value with one of these expiry times was put.
     pub fn has_mortal(&self, key: Key, times: RangeInclusive<u64>) -> bool {
         let is_meant = |value: &Value| value.until.is_some_and(|until| times.contains(&until));
         self.keys.get(&key).is_some_and(|progress| progress.puts.keys().any(is_meant))
@@ -183,7 +184,7 @@ impl History {
     /// An operation ends.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the violation.
     pub fn end(&mut self, record: usize, ending: Ending) -> Result<(), String> {
         let now = self.tick();
         self.records[record].ended = Some((now, ending));
@@ -220,7 +221,7 @@ impl History {
         Ok(())
     }
 
-    /// An operation that ends now has found this.
+    /// Checks the value that an operation has found which ends now.
     fn found(&mut self, record: usize, body: Body<Value>, now: u64) -> Result<(), String> {
         let Record { key, called, .. } = self.records[record];
         let progress = self.keys.entry(key).or_default();
@@ -259,24 +260,24 @@ impl History {
         Ok(())
     }
 
-    /// Holds each key's history against the promise.
+    /// Checks that each key's history is linearizable.
     ///
     /// # Errors
-    /// Which key's is not linearizable.
+    /// The key whose history is not.
     pub fn check(&self) -> Result<(), String> {
         let keys: BTreeSet<Key> = self.records.iter().map(|r| r.key).collect();
         for key in keys {
             let twice = self.again.iter().filter(|(i, _)| self.records[*i].key == key);
-            // Of one that has left what it found, also what it did before the loss.
+            // For an operation that changed nothing in the end, also its effect before the loss.
             let has_left = |i: usize| matches!(self.records[i].ended, Some((_, Ending::Got(_))));
             let firsts: BTreeSet<usize> = twice.clone().map(|(i, _)| *i).collect();
             let before = firsts.into_iter().filter(|i| has_left(*i)).map(|i| self.records[i]);
             let after = twice.map(|&(i, called)| Record { called, ..self.records[i] });
             let again: Vec<Record> = before.chain(after).collect();
-            // Of an update that may have happened twice it is not known what it was made from each time.
+            // The base of an update that may have happened twice is unknown.
             let is_twice = |i: usize| self.again.iter().any(|(twice, _)| *twice == i);
             let of_key = self.records.iter().enumerate().filter(|(_, r)| r.key == key);
-            // What has failed has no effect from then on; before the loss it may have had one.
+            // A failed operation has no effect from then on; before the loss it may have had one.
             let ended = |i: usize, ended: Option<(u64, Ending)>| match ended {
                 Some((at, Ending::Failed)) if is_twice(i) => Some((at, Ending::Unknown)),
                 ended => ended,
@@ -301,26 +302,26 @@ impl History {
 struct Move {
     called: u64,
     ended: u64,
-    /// What a write leaves, or a get found.
+    /// The value that a write leaves, or that a get found.
     body: Body<Value>,
     is_get: bool,
-    /// What must be there for it to happen, where that is known.
+    /// The value that must be there for it to happen, where that is known.
     needs: Option<Body<Value>>,
-    /// Whether it may be left out: a delete of which nobody knows whether it happened.
+    /// Whether it may be left out: a delete whose outcome is unknown.
     may_miss: bool,
 }
 
 /// Which operations have been placed.
 type Placed = Vec<u64>;
 
-/// Whether the operations of one key could have happened one after the other, each between its call and
-/// its end, each get finding what the last write left. Those in `again` may happen once more, or not. Values may
-/// go on their own since the times in `over`.
+/// Whether the operations of one key could have happened one after the other, each between its call
+/// and its end, each get finding the value of the last write. Those in `again` may happen once
+/// more, or not. Values may vanish from the times in `over` on.
 pub fn is_linearizable(records: &[Record], again: &[Record], over: &BTreeMap<Value, u64>) -> bool {
     let mut seen: BTreeMap<Value, u64> = BTreeMap::new();
     for record in records {
         let ended = record.ended.map_or(NEVER, |(at, _)| at);
-        // What an update was made from it has found, whatever came of it.
+        // An update has found its base, whatever its outcome.
         let found = match record.ended {
             Some((_, Ending::Got(body))) => Some(body),
             _ => record.base,
@@ -343,8 +344,8 @@ pub fn is_linearizable(records: &[Record], again: &[Record], over: &BTreeMap<Val
                 Action::Put(value) | Action::Update(value) | Action::Renew(value),
                 Ending::Unknown,
             ) => {
-                // Of no consequence unless somebody found it; and then it had happened by that time. Or
-                // nobody found anything, since it was there for a while.
+                // It matters only if a get found its value, by which time it had happened, or if a
+                // get found no value while it was there.
                 if let Some(&first) = seen.get(&value) {
                     moves.push(Move { ended: first, ..write });
                 } else if over.contains_key(&value) {
@@ -370,9 +371,10 @@ pub fn is_linearizable(records: &[Record], again: &[Record], over: &BTreeMap<Val
 }
 
 impl Move {
-    /// Whether it is a delete that may have happened at any time since its call, or never. Of two such the one that was
-    /// called first can stand for the other, so they need only be tried in that order, and where there is something
-    /// to delete: a dozen of them would be a thousand ways otherwise.
+    /// Whether it is a delete that may have happened at any time since its call, or never. Of two
+    /// such the one that was called first can stand for the other, so they need only be tried in
+    /// that order, and where there is something to delete: a dozen of them would be a thousand ways
+    /// otherwise.
     fn is_loose(&self) -> bool {
         let is_free = self.needs.is_none() && self.ended == NEVER;
         !self.is_get && self.may_miss && self.body.is_none() && is_free
@@ -402,7 +404,7 @@ fn search(moves: &[Move], over: &BTreeMap<Value, u64>) -> bool {
         }
         let is_over = body.and_then(|value| over.get(&value)).is_some_and(|since| *since <= limit);
         if is_over {
-            // A value that has gone cannot come back, so that needs no mark.
+            // A value that has vanished cannot come back, so this need not be recorded.
             open.push((placed.clone(), None));
         }
         let loose = (0..moves.len()).find(|&i| moves[i].is_loose() && !is_in(&placed, i));
@@ -429,8 +431,8 @@ mod tests {
         Value { number, until: None }
     }
 
-    /// A history in which somebody finds what an update has made of a value before all is lost (or not), and the update
-    /// is told last. Returns whether that may be.
+    /// A history in which a get finds an update's value before everything is lost (or not), and the
+    /// update's reply arrives last. Returns whether it is linearizable.
     fn with_update(action: fn(Value) -> Action, is_lost: bool, ending: Ending) -> bool {
         let mut history = History::default();
         let put = history.begin(KEY, Action::Put(value(1)));
@@ -446,7 +448,7 @@ mod tests {
         }
         history.update_from(update, None);
         let ended = history.end(update, ending);
-        // Its answer was long on its way.
+        // Its answer was delayed.
         let ended = ended.and_then(|()| history.end(late, Ending::Got(Some(value(2)))));
         ended.and_then(|()| history.check()).is_ok()
     }

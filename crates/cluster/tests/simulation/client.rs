@@ -1,5 +1,5 @@
-//! Clients: threads that run one operation after the other, as `client` does; and the attempts of
-//! operations, which the nodes' finishers make as well.
+//! Clients: threads that run one operation after the other, as `client` does; and operations under
+//! way, which the nodes' finishers have too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,27 +17,27 @@ use crate::world::{Event, Key, Micros, Value, World};
 /// An operation's name.
 pub type TaskId = u64;
 
-/// On whose behalf an operation runs.
+/// The owner of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// A client's thread.
     Thread(usize, usize),
-    /// A node that finishes what a dead writer left.
+    /// A node that completes a dead writer's record.
     Node(Pid),
 }
 
 /// An operation under way.
 pub struct Task {
-    /// For whom.
+    /// Its owner.
     pub owner: Owner,
     pub key: Key,
     pub op: Operation<Value>,
     pub routes: Arc<Routes>,
     pub attempt: u64,
     pub is_collecting: bool,
-    /// To whom the attempt goes: a leg each.
+    /// The members that the attempt is sent to: a leg each.
     pub members: Vec<u16>,
-    /// The connection of each leg that is still waited for.
+    /// The connection of each leg without an answer.
     pub legs: Vec<Option<LinkId>>,
     pub open: usize,
     pub need: Need,
@@ -70,9 +70,9 @@ impl Task {
 #[derive(Default)]
 pub struct Thread {
     pub links: BTreeMap<usize, LinkId>,
-    /// Marks that wait for a frame on these connections.
+    /// Commit watermarks that wait for a frame on these connections.
     pub watermarks: BTreeMap<usize, (u64, Clock)>,
-    /// Who it writes as, and the highest clock drawn for the operation under way.
+    /// Its writer, and the highest clock drawn for the operation under way.
     pub writer: u64,
     pub drawn: Clock,
     pub task: Option<TaskId>,
@@ -81,14 +81,14 @@ pub struct Thread {
     pub least: usize,
     pub until: Micros,
     pub pause: Micros,
-    /// Until when it does nothing, of its own accord.
+    /// Until when it pauses.
     pub still_until: Micros,
-    /// A refresh under way, and its turn: older time-outs do not count.
+    /// A refresh under way, and its number: older time-outs do not count.
     pub refresh: Option<LinkId>,
     pub turn: u64,
     /// An operation that waits for a refresh before it begins.
     pub pending: Option<(Key, Action)>,
-    /// Operations that it has yet to run.
+    /// The number of operations that it has yet to run.
     pub left: u32,
 }
 
@@ -105,12 +105,12 @@ pub struct Client {
     pub ops: u64,
     pub clock_at: Micros,
     pub routes: Option<Arc<Routes>>,
-    /// Keys with their versions, that wait for a frame to these nodes.
+    /// Keys with committed versions that wait for a frame to these nodes.
     pub commits: BTreeMap<usize, Vec<(Key, Version)>>,
 }
 
 impl Client {
-    /// One that knows nothing yet.
+    /// A client without a view.
     pub fn new(pid: Pid, threads: usize, left: u32) -> Client {
         let threads = (0..threads).map(|_| Thread { left, ..Thread::default() }).collect();
         let (ops, clock_at, routes, commits) = (0, 0, None, BTreeMap::new());
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// Kills a client in the middle of whatever it does.
+    /// Kills a client.
     pub fn kill_client(&mut self, client: usize) {
         let pid = self.clients[client].pid;
         self.log(|_| format!("client{client} ({pid}) dies"));
@@ -162,7 +162,7 @@ impl World {
         &mut self.clients[client].threads[thread]
     }
 
-    /// A thread goes on: with another attempt, or with the next operation.
+    /// A thread continues: with another attempt, or with the next operation.
     pub fn wake(&mut self, pid: Pid, client: usize, thread: usize) {
         if self.clients[client].pid != pid || !self.clients[client].is_alive {
             return;
@@ -179,7 +179,7 @@ impl World {
         let Some((key, action)) = pending.or_else(|| self.next_operation(client, thread)) else {
             return;
         };
-        // N5: a clock that was told long ago may be too old.
+        // N5: a clock that was received long ago may be too old.
         let stale = self.plan.stale;
         if !is_asked_for && self.now - self.clients[client].clock_at > stale {
             self.thread(client, thread).pending = Some((key, action));
@@ -195,7 +195,7 @@ impl World {
         let left = &mut self.thread(client, thread).left;
         *left = left.checked_sub(1)?;
         let keys = self.plan.keys as u64;
-        // Half of the traffic meets on one key.
+        // Half of the operations are on one key.
         let key = if self.rng.chance(400) { 0 } else { self.rng.below(keys) as Key };
         let Plan { gets, deletes, checks, updates, renewals, .. } = self.plan;
         let mut n = self.rng.below(1000);
@@ -220,7 +220,7 @@ impl World {
         Some((key, action))
     }
 
-    /// A value that nobody has put before, perhaps until a time.
+    /// A new value, perhaps with an expiry time.
     fn new_value(&mut self) -> Value {
         self.last_value += 1;
         let is_mortal = self.plan.mortals > 0 && self.rng.chance(self.plan.mortals);
@@ -237,8 +237,8 @@ impl World {
         let until = self.now + self.plan.deadline;
         let least = self.operator.least();
         let asks = match &self.clients[client].routes {
-            // Half of all writes count their copies before they are sent, as `client/src/copied.rs` has them do where
-            // nothing is known.
+            // Half of all writes count their copies before they are sent, as in
+            // `client/src/copied.rs` where their number is unknown.
             Some(routes) if routes.view().least_copies() > 1 => self.rng.chance(500),
             _ => false,
         };
@@ -301,8 +301,8 @@ impl World {
         }
     }
 
-    /// How long a thread waits before its next attempt. Sometimes long; and sometimes the key's primary
-    /// dies meanwhile, between the steps of a read-modify-write.
+    /// How long a thread waits before its next attempt. Sometimes long; and sometimes the key's
+    /// primary dies meanwhile, between the steps of a read-modify-write.
     fn stand_still(&mut self, client: usize, thread: usize, id: TaskId) -> Micros {
         if self.is_calm {
             return 10;
@@ -317,7 +317,7 @@ impl World {
                 return self.rng.within(10, self.plan.longest / 4);
             }
         }
-        // While some clocks say that a value is over and some that it is not.
+        // While a value has expired by some clocks only.
         let key = self.history.key(record);
         let (first, last) = self.walls();
         if self.plan.lingers > 0
@@ -329,7 +329,7 @@ impl World {
         if self.rng.chance(self.plan.stall) { self.rng.within(10, self.plan.longest) } else { 10 }
     }
 
-    /// A read-modify-write has found something: makes its own value of it, or leaves it.
+    /// A read-modify-write has read the key: it chooses its own value, or no change.
     fn choose(&mut self, client: usize, thread: usize, id: TaskId) -> Need {
         let record = self.thread(client, thread).record;
         let client = &mut self.clients[client];
@@ -353,7 +353,7 @@ impl World {
         task.op.choose(op, choice)
     }
 
-    /// Ends an operation whose time is up. Returns whether it was.
+    /// Ends an operation after its deadline. Returns whether it did.
     pub fn give_up(&mut self, client: usize, thread: usize, id: TaskId) -> bool {
         if self.now < self.thread(client, thread).until {
             return false;
@@ -378,10 +378,10 @@ impl World {
             let is_confused = self.lies();
             let client_now = &mut self.clients[client];
             let Thread { writer, drawn, .. } = client_now.threads[thread];
-            // All that it has written is done, and it may say so of what it has yet to write.
+            // All its writes are done. A confused client sends a watermark for later ones too.
             let clock = if is_confused { Clock::MAX } else { drawn };
             for slot in write_set {
-                // By its mark, as a call that is over; or by its name.
+                // By the watermark of a finished call, or by its version.
                 if version.writer == writer && replica::is_covered(&version, drawn) {
                     _ = client_now.threads[thread].watermarks.insert(slot, (writer, clock))
                 } else {
@@ -405,15 +405,16 @@ impl World {
         self.end(client, thread, ending);
     }
 
-    /// Holds a write that is acknowledged now against what least copies promise: so many synced members hold it, or
-    /// something newer. Who has died since it answered, or has gone on to another view, may have held it.
+    /// Checks an acknowledged write against the least copies: so many synced members must hold it
+    /// or a newer version. A member that has died or adopted another view since its answer may have
+    /// held it.
     fn check_copies(&mut self, client: usize, thread: usize, task: &Task) {
         if task.op.outcome() != Some(&Outcome::Written) {
             return;
         }
         let Some(version) = task.op.committed() else { return };
         let Thread { record, least, .. } = *self.thread(client, thread);
-        // Fewer may have been ordered meanwhile.
+        // The operator may have ordered fewer meanwhile.
         let least = least.min(self.operator.least()).max(task.routes.view().least_copies());
         let arc = self.keys[usize::from(task.key)].arc;
         let holds = |place: &&u16| {
@@ -421,7 +422,7 @@ impl World {
             let process = self.slots[usize::from(member.address.port() - 6000)].process.as_ref();
             let process = process.filter(|process| process.pid == member.incarnation.0);
             let Some(process) = process else { return true };
-            // In a run of ages it may have swept the tombstone.
+            // In a long run it may have swept the tombstone.
             let is_swept = self.plan.speed > 1_000 && !process.table.contains_key(&task.key);
             let stored = process.table.get(&task.key);
             let is_held = is_swept || stored.is_some_and(|stored| stored.version >= version);
@@ -441,7 +442,7 @@ impl World {
         let thread_now = self.thread(client, thread);
         thread_now.task = None;
         if ending == Ending::Unknown {
-            // Whose write may be stored somewhere tells no mark any more.
+            // A writer whose write may be stored somewhere sends no watermark any more.
             thread_now.writer = 0;
         }
         self.log(|_| format!("client{client}.{thread} #{record}: {ending:?}"));
@@ -466,7 +467,7 @@ impl World {
         self.after(wait, Event::Wake(pid, client, thread));
     }
 
-    /// Sends the commits that found no frame to ride on.
+    /// Sends the commits that no other frame has carried.
     pub fn flush(&mut self, pid: Pid, client: usize, thread: usize) {
         if self.clients[client].pid != pid || !self.clients[client].is_alive {
             return;
@@ -479,7 +480,7 @@ impl World {
         for slot in slots {
             let commits = self.commits(client, thread, slot);
             let link = self.thread(client, thread).links.get(&slot).copied();
-            // Not worth a new connection.
+            // They are not worth a new connection.
             if let Some(link) = link.filter(|link| self.links.contains_key(link))
                 && let Some(commits) = commits
             {
@@ -518,7 +519,7 @@ impl World {
             client_now.clock.observe(clock);
             client_now.clock_at = now;
             is_news = client_now.routes.as_ref().is_none_or(|old| old.epoch() < routes.epoch());
-            // A view that nobody serves is none to work with.
+            // A view without arcs is of no use.
             if is_news && routes.arcs() > 0 {
                 client_now.routes = Some(routes);
             }
@@ -527,7 +528,7 @@ impl World {
         self.refreshed(client, thread, is_news);
     }
 
-    /// A refresh that has not been answered ends.
+    /// A refresh times out.
     pub fn refresh_over(&mut self, pid: Pid, client: usize, thread: usize, turn: u64) {
         if self.clients[client].pid != pid
             || !self.clients[client].is_alive
@@ -561,7 +562,8 @@ impl World {
         self.after(wait, Event::Wake(pid, client, thread));
     }
 
-    /// An operation that has been under way for long although its key is to be served, if there is one.
+    /// An operation that has been under way for too long although its key is served, if there is
+    /// one.
     pub fn unserved(&self, is_served: impl Fn(usize) -> bool) -> Option<String> {
         const LONG: Micros = 300_000;
         let threads = self.clients.iter().filter(|c| c.is_alive).flat_map(|c| &c.threads);
@@ -574,7 +576,7 @@ impl World {
         })
     }
 
-    /// Whether all clients have done what they were to do.
+    /// Whether all clients have finished their operations.
     pub fn is_idle(&self) -> bool {
         self.clients.iter().all(|client| {
             client.is_alive && client.threads.iter().all(|t| t.task.is_none() && t.left == 0)
@@ -582,7 +584,7 @@ impl World {
     }
 }
 
-/// What a put or delete leaves.
+/// The content after a put or delete.
 pub fn body_of(action: Action) -> Body<Value> {
     match action {
         Action::Put(value) | Action::Update(value) | Action::Renew(value) => Some(value),

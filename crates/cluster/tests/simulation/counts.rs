@@ -1,8 +1,8 @@
-//! What happened in a run, in numbers: they tell whether the seeds bring about what they are to bring about.
+//! Counts of the events in a run: they show whether the seeds reach the intended situations.
 
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What happened, in numbers.
+        /// Counts of events.
         #[derive(Debug, Clone, Copy, Default)]
         pub struct Counts {
             $($(#[$doc])* pub $name: u64,)*
@@ -20,11 +20,11 @@ macro_rules! counts {
 counts! {
     /// Events worked through.
     steps,
-    /// Operations that ended well.
+    /// Operations that were done.
     done,
     /// Operations that certainly had no effect.
     failed,
-    /// Operations of which nobody knows.
+    /// Operations with an unknown outcome.
     unknown,
     /// Primaries killed between the steps of a read-modify-write.
     primaries_killed,
@@ -46,25 +46,25 @@ counts! {
     ghosts,
     /// Manager crashes.
     manager_crashes,
-    /// Marks of another's writer, or of what is still to be written.
+    /// Watermarks for another client's writer, or for later writes.
     lies,
     /// Older copies of the manager's folder that took its place.
     older,
-    /// Nodes refused for good, since what they had seen was given up.
+    /// Nodes refused since the views that they had seen were given up.
     given_up,
     /// Clients killed in mid fan-out.
     abandoned,
     /// Nodes that joined.
     joins,
-    /// Records that nodes set out to finish.
+    /// Records that nodes began to complete.
     finishes,
     /// Nodes asked for a heartbeat.
     probes,
-    /// Arcs that were compared with what a node held in an earlier life.
+    /// Arcs that were compared with a node's stale records.
     compared,
     /// Orders of the operator.
     orders,
-    /// Changes that came of them.
+    /// Changes that were granted.
     granted,
     /// Changes that were cancelled.
     cancelled,
@@ -72,35 +72,36 @@ counts! {
     least_orders,
     /// Writes that were acknowledged where more than one synced copy was promised.
     guarded,
-    /// Operations that were refused, since too few copies would hold them.
+    /// Operations that were refused since too few copies would hold them.
     few_copies,
-    /// Nodes that left as they were asked to.
+    /// Nodes that left as ordered.
     left,
     /// Times that K replicas or more were killed at once.
     mass_kills,
     /// Losses that were accepted.
     accepted,
-    /// Losses that were not accepted, since they were others than those shown.
+    /// Losses that were not accepted since they differed from those shown.
     changed,
-    /// Values that were put until a time.
+    /// Values that were put with an expiry time.
     mortal,
-    /// Replicas of them that put a tombstone in their place.
+    /// Replicas that replaced one with a tombstone.
     expired,
-    /// Read-modify-writes that found such a value, and left one that lives longer.
+    /// Read-modify-writes that extended the life of such a value.
     renewed,
     /// Nodes that lost their power.
     power,
-    /// Times that everybody, or all who kept some key, ended at once and came back from disk.
+    /// Times that all nodes, or all replicas of a key, ended at once and came back from disk.
     outages,
-    /// Nodes that became replacements of their last lives.
+    /// Nodes that became replacements of their last incarnations.
     replacements,
     /// Arcs that were gathered.
     gathered,
-    /// Times that the operator went on without whom the health named, since they were back with nothing.
+    /// Times that the operator accepted a loss since the nodes named in the health were back
+    /// without records.
     nothings,
     /// Data folders that were copied and started beside the original.
     copied,
-    /// Last holders that ended, with their disks, before they knew that the others had.
+    /// Last holders that ended and lost their disks before they knew that the others had ended.
     toppled,
     /// Disks that were lost.
     disks,

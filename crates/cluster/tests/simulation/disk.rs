@@ -1,17 +1,19 @@
-//! A node's disk: a log of what its process handed in, that survives the process.
+//! A node's disk: a log that survives the process.
 //!
-//! It stands for what `storage` writes (`storage/src/disk`), entry by entry, and knows of each entry when it is
-//! *written*, so that the end of the process does not matter to it any more, and when it is *durable*, so that the
-//! loss of power does not. The log is a row of entries, so that with an entry all before it are written, or durable;
-//! but for views, which stand in a file of their own as well, and survive whatever is left of the log before them.
+//! It models the log of `storage` (`storage/src/disk`), entry by entry. Each entry has a time when
+//! it is *written*, and survives the end of the process, and a time when it is *durable*, and
+//! survives a loss of power. When an entry is written or durable, so are all before it. Views are
+//! an exception: they are in a file of their own too, and survive whatever is left of the log
+//! before them.
 //!
-//! * **Order.** Records are handed in after they were stored. A view is noted when it is adopted, and the writer
-//!   takes views before the records that wait for it: so a view may stand before records that were handed in
-//!   earlier and are not yet written, and is never behind records that were stored under it.
-//! * **An end of the process** leaves all that is written, and perhaps some of what was handed in since. **A loss
-//!   of power** leaves all that is durable, and perhaps some of what follows. What is left is durable from then on:
-//!   who starts with a log closes it.
-//! * **What it comes to** ([`Life`]) is what `storage/src/disk/recovered.rs` and `ledger.rs` make of such a log.
+//! * **Order.** Records are logged after they were stored. A view is logged when it is adopted, and
+//!   the writer takes views before waiting records. So a view may be before records that were
+//!   stored before it, and is never behind records that were stored under it.
+//! * **An end of the process** leaves all written entries, and perhaps some later ones. **A loss of
+//!   power** leaves all durable entries, and perhaps some later ones. The remaining entries are
+//!   durable from then on: a starting process closes the log.
+//! * **Recovery** ([`Recovered`]) does what `storage/src/disk/recovered.rs` and `ledger.rs` do with
+//!   such a log.
 
 use std::collections::BTreeMap;
 
@@ -24,31 +26,31 @@ use cluster::version::Version;
 use crate::network::Pid;
 use crate::world::{ARCS, Key, KeyInfo, Micros, Value};
 
-/// What is handed in.
+/// An entry's content.
 #[derive(Debug, Clone)]
 pub enum Entry {
     /// A record that was stored or fetched under a view.
     Record(Epoch, Key, Version, Body<Value>),
     /// A view was adopted.
     View(Noted),
-    /// Arcs were fetched to their ends under a view.
+    /// Arcs were fully fetched under a view.
     Synced(Epoch, Vec<u16>),
 }
 
-/// What a node's holdings became with a view.
+/// The changes to a node's holdings with a view.
 #[derive(Debug, Clone)]
 pub struct Noted {
     /// The view.
     pub epoch: Epoch,
     /// Arcs whose records it dropped or set aside.
     pub emptied: Vec<usize>,
-    /// Arcs it is synced in, or has its own disk's part of.
+    /// Arcs in which it is synced, or has the records of its own disk.
     pub held: ArcSet,
-    /// Arcs whose records of the life before go on counting.
+    /// Arcs in which the last incarnation's records still count.
     pub revived: ArcSet,
 }
 
-/// An entry, by which process, and when it is safe from what.
+/// An entry, its process, and when it is written and durable.
 #[derive(Debug, Clone)]
 struct Line {
     of: Pid,
@@ -57,10 +59,10 @@ struct Line {
     durable: Micros,
 }
 
-/// What may happen to a process, as its disk sees it.
+/// The ways in which a process can end, for its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It ends in good order, or nothing was handed in just now.
+    /// It exits normally, or nothing was logged just now.
     Quiet,
     /// kill -9.
     Kill,
@@ -72,19 +74,20 @@ pub enum End {
 #[derive(Debug, Clone, Default)]
 pub struct Disk(Vec<Line>);
 
-/// A part of what a node held: versions, and values or tombstones.
+/// Some of a node's records: versions, and values or tombstones.
 pub type RecoveredRecords = BTreeMap<Key, (Version, Body<Value>)>;
 
-/// The last life that a log tells of, and what it had of those before.
+/// The state that is recovered from a log: that of the last incarnation, and stale records of those
+/// before.
 #[derive(Debug, Clone)]
 pub struct Recovered {
     of: Pid,
     epoch: Epoch,
     since: Vec<Epoch>,
     synced: ArcSet,
-    /// What the node held.
+    /// The node's records.
     pub held: RecoveredRecords,
-    /// What it had of lives before, by arc.
+    /// Its stale records, by arc.
     pub stale: BTreeMap<usize, RecoveredRecords>,
 }
 
@@ -123,7 +126,8 @@ impl Disk {
         (end(&|line| line.written <= now).max(durable), durable)
     }
 
-    /// How many entries are left for certain where a process ends so at time `now`, and how many there are.
+    /// How many entries certainly survive this end of a process at time `now`, and how many there
+    /// are.
     pub fn left(&self, now: Micros, end: End) -> (usize, usize) {
         let (written, durable) = self.ends(now);
         let least = match end {
@@ -134,7 +138,7 @@ impl Disk {
         (least, self.0.len())
     }
 
-    /// Leaves so many entries, and all views that are durable at time `now`.
+    /// Keeps so many entries, and all views that are durable at time `now`.
     pub fn cut(&mut self, left: usize, now: Micros) {
         let mut place = 0;
         self.0.retain(|line| {
@@ -146,7 +150,7 @@ impl Disk {
         }
     }
 
-    /// What the log comes to; `None` if it is empty.
+    /// Recovers the state from the log; `None` if it is empty.
     pub fn life(&self, keys: &[KeyInfo]) -> Option<Recovered> {
         let mut life = Recovered::new(self.0.first()?.of);
         for line in &self.0 {
@@ -175,7 +179,7 @@ impl Recovered {
         }
     }
 
-    /// Another life begins, with what the last one held of these arcs.
+    /// Another incarnation begins, with the last one's records of these arcs.
     fn go_on(&mut self, of: Pid, revived: &ArcSet, keys: &[KeyInfo]) {
         (0..ARCS).filter(|arc| !revived.contains(*arc)).for_each(|arc| self.set_aside(arc, keys));
         let Recovered { held, stale, .. } = std::mem::replace(self, Recovered::new(of));
@@ -215,7 +219,7 @@ impl Recovered {
         }
     }
 
-    /// What the node that starts with the log claims to have held, if it was a member (H6).
+    /// The claim of a node that starts with the log, if it was a member (H6).
     pub fn claim(&self) -> Option<Claim> {
         (self.epoch > Epoch::NONE).then(|| Claim {
             of: Incarnation(self.of),
@@ -227,7 +231,7 @@ impl Recovered {
     }
 }
 
-/// Takes an arc's records away.
+/// Removes an arc's records.
 pub fn take_arc(held: &mut RecoveredRecords, arc: usize, keys: &[KeyInfo]) -> RecoveredRecords {
     let is_in = |key: &Key| keys[usize::from(*key)].arc == arc;
     let taken =
@@ -236,7 +240,7 @@ pub fn take_arc(held: &mut RecoveredRecords, arc: usize, keys: &[KeyInfo]) -> Re
     taken
 }
 
-/// Keeps an arc's records as those of an earlier life, unless there are more already.
+/// Sets an arc's records aside as stale, unless there are more already.
 pub fn set_aside<T>(
     stale: &mut BTreeMap<usize, BTreeMap<Key, T>>,
     arc: usize,

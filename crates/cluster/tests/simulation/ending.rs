@@ -1,4 +1,5 @@
-//! The end of a run: all faults are over, what an operator would do is done, and the cluster must be whole again.
+//! The end of a run: all faults are over, the operator does what is needed, and the cluster must
+//! become healthy.
 
 use cluster::arcs::ArcSet;
 use cluster::membership::Health;
@@ -9,8 +10,8 @@ use cluster::view::Routes;
 use crate::world::{ARCS, Key, Micros, World};
 
 impl World {
-    /// All faults end, and no new ones begin. Whoever is stopped goes on in its time, since what has come for
-    /// it meanwhile comes up only then. Returns when the last of them does.
+    /// All faults end, and no new ones begin. Stopped processes continue at their own time, since
+    /// frames that have arrived for them are handled only then. Returns when the last of them does.
     pub fn calm(&mut self) -> Micros {
         self.log(|_| "no more faults".into());
         self.is_calm = true;
@@ -33,8 +34,8 @@ impl World {
         until
     }
 
-    /// What an operator does when all faults are over: starts nodes where there are too few, and accepts what
-    /// is lost for good, after a while in which everything else must be served.
+    /// The operator's actions when all faults are over: start nodes where there are too few, and
+    /// accept losses, after a while in which everything else must be served.
     pub fn restore_by_hand(&mut self) {
         let Some(membership) = self.manager.membership() else { return };
         let (active, newest) = (membership.active().clone(), membership.newest().epoch());
@@ -62,7 +63,7 @@ impl World {
         self.look_and_accept();
     }
 
-    /// Holds what the manager says is lost against what there is.
+    /// Compares the manager's lost arcs with the nodes' records.
     fn check_losses(&self, active: &Routes, lost: &[usize]) -> Result<(), String> {
         for arc in 0..active.arcs() {
             let holds = |&place: &u16| {
@@ -77,12 +78,12 @@ impl World {
                 return Err(format!("arc {arc}: held {is_held}, lost {}", lost.contains(&arc)));
             }
         }
-        // H4: nothing else waits for those who are away with what is lost.
+        // H4: nothing else waits for offline nodes with lost arcs.
         let is_served = |arc: usize| !lost.contains(&arc);
         self.unserved(is_served).map_or(Ok(()), Err)
     }
 
-    /// Why the cluster is not whole, if it is not.
+    /// Why the cluster is not healthy, if it is not.
     pub fn unhealed(&self) -> Option<String> {
         let Some(membership) = self.manager.membership() else {
             return Some("there is no manager".into());
@@ -117,7 +118,7 @@ impl World {
         }
     }
 
-    /// What the manager knows and what the nodes hold, for who wants to know why a run does not end.
+    /// The state of the manager and the nodes, to find out why a run does not end.
     pub fn describe_state(&self) -> String {
         let Some(membership) = self.manager.membership() else { return "no manager".into() };
         let routes = membership.newest();
@@ -163,7 +164,7 @@ impl World {
         lines.join("\n")
     }
 
-    /// Who owns more or less than its share of the ring, if anybody does.
+    /// A description of an uneven assignment, if it is uneven.
     fn uneven(&self, active: &Routes) -> Option<String> {
         let view = active.view();
         let all: u64 = view.members.iter().map(|m| u64::from(m.weight)).sum();
@@ -177,11 +178,11 @@ impl World {
         (!is_even).then(|| format!("the assignment is uneven: {view:?}"))
     }
 
-    /// Holds all replicas of each key against each other: where one says that a version is committed, all
-    /// hold it or a newer one.
+    /// Compares all replicas of each key: where a version is committed at one, all hold it or a
+    /// newer one.
     ///
     /// # Errors
-    /// Which one does not.
+    /// The key of which a replica does not.
     pub fn check_replicas(&self) -> Result<(), String> {
         let (active, _) = self.views();
         for (key, info) in self.keys.iter().enumerate() {
@@ -198,7 +199,7 @@ impl World {
                 })
                 .collect();
             let committed = held.iter().filter(|(_, _, state)| *state == State::Committed);
-            // In a run of ages a tombstone goes here before it goes there.
+            // In a long run replicas drop a tombstone at different times.
             let is_aging = self.plan.speed > 1_000;
             let top = committed.map(|(_, version, _)| *version).max().unwrap_or_default();
             if !is_aging && held.iter().any(|(_, version, _)| *version < top) {

@@ -1,8 +1,8 @@
-//! What breaks in a run.
+//! Faults.
 //!
-//! A node is only killed, stopped or cut off from the manager while each arc has another keeper that is in
-//! good order: fewer than K replicas are ever lost at once, so nothing acknowledged may be. Only where a plan
-//! says so all who keep some key are killed.
+//! A node is killed, stopped or cut off from the manager only while each arc has another replica
+//! that works: fewer than K replicas are ever lost at once, so no acknowledged write may be lost.
+//! Only where a plan says so are all replicas of a key killed.
 
 use std::sync::Arc;
 
@@ -40,10 +40,10 @@ pub enum Fault {
     Break,
     /// Nodes that have not run for a while, or never, are started: one, or all at once.
     Join,
-    /// A node is cut off from the manager for longer than a lease, and from all if it comes to the worst: it
+    /// A node is cut off from the manager for longer than a lease, and sometimes from all nodes: it
     /// is dropped, keeps its memory, and returns.
     CutOff,
-    /// A node joins and dies over and over.
+    /// A node joins and dies repeatedly.
     Flap,
 }
 
@@ -66,7 +66,7 @@ pub const FAULTS: [Fault; 15] = [
 ];
 
 impl World {
-    /// The views that count: the active one and the newest.
+    /// The active view and the newest one.
     pub fn views(&self) -> (Arc<Routes>, Arc<Routes>) {
         match (self.manager.membership(), self.manager.right()) {
             (Some(membership), None) => (membership.active().clone(), membership.newest().clone()),
@@ -79,20 +79,20 @@ impl World {
         }
     }
 
-    /// Whether the node at an address is in good order.
+    /// Whether the node at an address works.
     fn is_solid(&self, slot: usize) -> bool {
         let Some(process) = &self.slots[slot].process else { return false };
         let party = Party::Node(slot);
         let is_there = process.paused_until <= self.now
             && !self.is_cut(party, Party::Manager)
             && !self.is_cut(Party::Manager, party);
-        // With no manager nobody has a lease for long, and nobody takes it for dead.
+        // Without a manager no node has a lease for long, and none is considered dead.
         let is_leased =
             self.manager.gate.is_none() || process.until >= self.node_now(slot).boot + 25;
         is_there && is_leased
     }
 
-    /// Whether each arc has a keeper in good order besides this one.
+    /// Whether each arc has a working replica besides this node.
     pub fn is_covered_without(&self, victim: usize) -> bool {
         let (active, newest) = self.views();
         let solid: Vec<bool> =
@@ -115,15 +115,17 @@ impl World {
                     let holdings = &process.holdings;
                     let is_synced =
                         holdings.epoch() >= active.epoch() && holdings.synced().contains(arc);
-                    // The manager drops who is silent and holds nothing as far as it has heard.
+                    // The manager drops a silent node if it has no report that the node holds
+                    // anything.
                     let is_known = self.manager.membership().is_none_or(|membership| {
                         let node = membership.nodes().find(|n| n.who.incarnation.0 == process.pid);
                         node.is_some_and(|n| n.is_unheard() || n.report.synced.contains(arc))
                     });
                     stays && is_synced && is_known
                 };
-                // Whichever way a change ends, somebody who keeps the arc then is there: he holds it, or it
-                // does not end before he does. So the smallest number of copies, in force or to come, counts.
+                // Whether a change is finished or cancelled, one of the arc's replicas is there: it
+                // holds the arc, or the change waits for it. So the smaller of the current and the
+                // target's number of copies counts.
                 let is_there = |of: &Routes| {
                     let any = |places: &[u16]| places.iter().any(|&p| slot_of(of, p).is_some());
                     any(of.replicas(arc)) && any(of.target(arc))
@@ -132,7 +134,7 @@ impl World {
             })
     }
 
-    /// A fault, and the next one later.
+    /// Injects a fault, and plans the next.
     pub fn fault(&mut self) {
         if self.is_calm {
             return;
@@ -161,7 +163,7 @@ impl World {
         self.inject(kind, slot, client, length);
     }
 
-    /// One fault of a kind, which may concern this node and this client and last so long.
+    /// Injects a fault of a kind, which may affect this node and this client and may last so long.
     fn inject(&mut self, kind: Fault, slot: usize, client: usize, length: Micros) {
         let party = Party::Node(slot);
         let runs = self.slots[slot].process.is_some();
@@ -264,9 +266,10 @@ impl World {
         }
     }
 
-    /// Cuts a node off from the manager for longer than a lease, and sometimes from all other nodes.
+    /// Cuts a node off from the manager for longer than a lease, and sometimes from all other
+    /// nodes.
     fn cut_off(&mut self, slot: usize) {
-        // In a run of ages for about a retention.
+        // In a long run for about a retention.
         let most = self.plan.longest.max(2 * LEASE_MS * 1000);
         let length = self.rng.within(most * 3 / 4, most);
         self.cut(Party::Node(slot), Party::Manager, length);
@@ -277,14 +280,15 @@ impl World {
         }
     }
 
-    /// A node still has its lease when the manager starts again, which hears nothing of it. Returns when that is.
+    /// Cuts a node off from the manager, so that it still has its lease when the manager starts
+    /// again. Returns when that is.
     fn isolate(&mut self, slot: usize) -> Micros {
         let length = self.rng.within(LEASE_MS * 1000, 3 * LEASE_MS * 1000);
         self.cut(Party::Node(slot), Party::Manager, length);
         self.rng.within(500, 10_000)
     }
 
-    /// Starts a node, or kills it if it runs and can be spared, and so on, so many times.
+    /// Starts a node, or kills it if it runs and its arcs are covered, repeatedly.
     pub fn flap(&mut self, slot: usize, left: u64) {
         if self.is_calm || left == 0 {
             return;
@@ -300,7 +304,8 @@ impl World {
         self.after(pause, Event::Flap(slot, left - 1));
     }
 
-    /// Kills all who keep some key, or everybody; or all but one, who is cut off for so long that it is given up.
+    /// Kills all replicas of a key, or all nodes; or all but one, which is cut off until it is
+    /// dropped.
     fn kill_replicas(&mut self) {
         let key = self.rng.below(self.keys.len() as u64) as usize;
         let (active, _) = self.views();
@@ -330,7 +335,7 @@ impl World {
         }
     }
 
-    /// Kills the node at an address, if every arc is in good hands without it.
+    /// Kills the node at an address, if every arc is covered without it.
     pub fn kill_primary(&mut self, slot: usize) {
         if self.slots[slot].process.is_some() && self.is_covered_without(slot) {
             self.counts.primaries_killed += 1;

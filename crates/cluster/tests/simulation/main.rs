@@ -1,18 +1,20 @@
 //! A whole cluster in one thread, in simulated time, from one seed.
 //!
-//! The decisions are those of the crate under test and nothing else: [`cluster::membership`] for the manager,
-//! [`cluster::holdings`], [`cluster::lease`] and [`cluster::replica`] for the nodes, [`cluster::operation`] for
-//! clients and for nodes that finish what a client left. What is simulated is what `manager`, `storage` and
-//! `client` put around them: connections, timers, a disk; and what is done to them: kill -9, quick restarts,
-//! SIGSTOP, cuts, lost replies, late frames, clocks that drift; nodes that are cut off until they are dropped, and
-//! return with what they hold; K and more that are killed at once. Meanwhile an operator has nodes leave, changes
-//! weights, the number of copies and how many of them a write has to have at least, cancels, and accepts what is lost. At the end of each run, when all faults are
-//! over, the cluster must become healthy, and nothing may change any more.
+//! All decisions are those of the crate under test: [`cluster::membership`] for the manager,
+//! [`cluster::holdings`], [`cluster::lease`] and [`cluster::replica`] for the nodes,
+//! [`cluster::operation`] for clients and for nodes that complete a dead client's write. The shells
+//! that `manager`, `storage` and `client` put around them are simulated: connections, timers, a
+//! disk. So are faults: kill -9, quick restarts, SIGSTOP, network cuts, lost replies, late frames,
+//! clock drift; nodes that are cut off until they are dropped, and return with their records; K and
+//! more nodes that are killed at once. Meanwhile an operator removes nodes, changes weights, the
+//! number of copies and the least copies of a write, cancels changes, and accepts losses. At the
+//! end of each run, when all faults are over, the cluster must become healthy, and nothing may
+//! change any more.
 //!
 //! * `cargo test -p cluster --test simulation` runs [`SEEDS`] seeds; `SIM_SEEDS=5000` that many.
-//! * `SIM_SEED=123` runs one, and prints what happened last.
+//! * `SIM_SEED=123` runs one, and prints the end of its trace.
 //! * `SIM_FROM=1000` begins there.
-//! * `SIM_MUTATION=ExpiryAlone` takes away that rule alone (with the feature `mutations`).
+//! * `SIM_MUTATION=ExpiryAlone` runs that mutation alone (with the feature `mutations`).
 
 #![expect(clippy::print_stdout, reason = "its purpose is to print figures")]
 
@@ -40,10 +42,11 @@ use cores::on_all_cores;
 use counts::Counts;
 use world::{Violation, World};
 
-/// Seeds run by default: a dozen seconds of a build for tests. CI runs thousands of an optimised one.
+/// The seeds that run by default: a dozen seconds in a test build. CI runs thousands in an
+/// optimised one.
 const SEEDS: u64 = 300;
 
-/// Seeds that fail until the others are left alone.
+/// After so many failures the remaining seeds are skipped.
 const MAX_FAILURES: usize = 20;
 
 fn setting(name: &str) -> Option<u64> {
@@ -54,7 +57,7 @@ fn run(seed: u64) -> Result<Counts, Violation> {
     World::new(seed, false).run()
 }
 
-/// Runs a seed again, to tell what happened.
+/// Runs a seed again with a trace.
 fn rerun_traced(seed: u64) -> Violation {
     World::new(seed, true).run().expect_err("the same seed is the same run")
 }
@@ -102,8 +105,8 @@ fn a_seed_replays_exactly() {
     }
 }
 
-/// Rules taken away that thousands of seeds do not show, and why. The model beside it (`tests/model`) shows
-/// all but four of them, [`Mutation::SwapMoved`](cluster::mutation::Mutation::SwapMoved),
+/// Mutations that thousands of seeds do not show, and why. The model beside it (`tests/model`)
+/// shows all but four of them, [`Mutation::SwapMoved`](cluster::mutation::Mutation::SwapMoved),
 /// [`Mutation::FenceSkipsBlind`](cluster::mutation::Mutation::FenceSkipsBlind),
 /// [`Mutation::BackSkips`](cluster::mutation::Mutation::BackSkips) and
 /// [`Mutation::DeadTestify`](cluster::mutation::Mutation::DeadTestify).
@@ -141,19 +144,19 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 11] = {
 #[cfg(feature = "mutations")]
 const MUTANT_SEEDS: u64 = 10_000;
 
-/// Rules taken away that show late, and where to begin, to save time.
+/// Mutations that show late, and the seed to begin with, to save time.
 #[cfg(feature = "mutations")]
 const LATE: [(cluster::mutation::Mutation, u64); 1] =
     [(cluster::mutation::Mutation::BackMoved, 15_000)];
 
-/// What came of a rule taken away.
+/// The result of a mutation.
 #[cfg(feature = "mutations")]
 enum Notice {
-    /// After how many seeds and steps, and what was wrong.
+    /// Noticed: after how many seeds and steps, and the violation.
     By { seeds: u64, steps: u64, why: String },
-    /// By none, in so many steps.
+    /// Not noticed, in so many steps.
     Nothing { steps: u64 },
-    /// It need not be.
+    /// Not expected to be noticed.
     Unseen(&'static str),
 }
 
@@ -169,7 +172,7 @@ fn take_away(mutation: cluster::mutation::Mutation, seeds: u64) -> Notice {
     for seed in first..first + seeds {
         match with(mutation, || run(seed)) {
             Ok(counts) => steps += counts.steps,
-            // What fails with all rules in place proves nothing.
+            // A seed that fails with all rules in place proves nothing.
             Err(_) if run(seed).is_err() => {}
             Err(Violation { why, steps: last, .. }) => {
                 return Notice::By { seeds: seed + 1, steps: steps + last, why };

@@ -1,4 +1,5 @@
-//! The manager's shell: it carries events to [`Membership`] and effects away, as `manager` does.
+//! The manager's shell: it passes events to [`Membership`] and carries out the effects, as
+//! `manager` does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,26 +19,26 @@ use crate::network::{Dir, Frame, LinkId, Party, Pid};
 use crate::plan::Plan;
 use crate::world::{ARCS, Event, HEARTBEAT_MS, Key, Micros, REBALANCE_MS, World};
 
-/// Pauses between tries of a port whose process may have ended.
+/// Pauses between attempts to reach a port whose process may have ended.
 const TRIES: [Micros; 3] = [20, 300, 1_500];
 
 /// The manager, running or not, and its disk.
 pub struct Manager {
     /// This start of it; another one when it is restarted.
     pub pid: Pid,
-    /// What it has decided, while it runs, and how much of it may be seen.
+    /// The gate with its state, while it runs.
     pub gate: Option<Gate>,
-    /// What a restart begins from.
+    /// The state on its disk.
     pub disk: Saved,
-    /// An older copy of that, if one was kept.
+    /// An older copy of that, if there is one.
     pub copy: Option<Saved>,
-    /// What was on the disk before the copy was put there in its place.
+    /// The state on the disk before the copy replaced it.
     pub right: Option<Saved>,
     /// The newest view that nodes had seen when this folder was found to be an older copy.
     pub shown: Epoch,
-    /// Whether the operator goes on with that.
+    /// Whether the operator continues with that.
     pub accepts: bool,
-    /// What is on its way there.
+    /// A save under way.
     saving: Option<Saved>,
     /// Until when it is stopped.
     pub paused_until: Micros,
@@ -49,7 +50,7 @@ pub struct Manager {
     links: BTreeMap<Incarnation, LinkId>,
 }
 
-/// What leases are in the cluster.
+/// The cluster's lease terms.
 const TERMS: Terms = Terms { heartbeat_ms: HEARTBEAT_MS, missed: 3 };
 
 /// A start that asks for shorter leases than the cluster was born with: its flags do not
@@ -69,7 +70,7 @@ fn settings(plan: &Plan, pid: Pid) -> Settings {
 }
 
 impl Manager {
-    /// One that does not run yet.
+    /// A manager that has not started.
     pub fn new(plan: &Plan) -> Manager {
         let Plan { copies, min_copies, durability, .. } = *plan;
         let unborn = View::unborn(ClusterId(1), copies, Limits::default());
@@ -91,7 +92,7 @@ impl Manager {
         }
     }
 
-    /// What was on the disk before an older copy was put there, as long as the manager knows less.
+    /// The state on the disk before an older copy replaced it, as long as the manager knows less.
     pub fn right(&self) -> Option<&Saved> {
         let knows = match self.membership() {
             Some(membership) => membership.newest().epoch(),
@@ -100,13 +101,13 @@ impl Manager {
         self.right.as_ref().filter(|right| newest(right) > knows)
     }
 
-    /// What it has decided, while it runs.
+    /// Its state machine, while it runs.
     pub fn membership(&self) -> Option<&Membership> {
         self.gate.as_ref().map(Gate::membership)
     }
 }
 
-/// The newest view that a state tells of.
+/// The newest view of a saved state.
 fn newest(saved: &Saved) -> Epoch {
     saved.coming.as_ref().unwrap_or(&saved.active).epoch
 }
@@ -125,8 +126,8 @@ impl World {
         self.after(wait, Event::PutCopy);
     }
 
-    /// Puts it in the folder's place, where views have come since. Not while a node is there that is as far behind: if
-    /// that one comes first, nothing tells the manager that it is.
+    /// Replaces the folder with the copy, if there are newer views. Not while a node is equally far
+    /// behind: if that node comes first, the manager cannot notice.
     pub fn put_copy(&mut self) {
         let Some(copy) = self.manager.copy.clone().filter(|_| !self.is_calm) else { return };
         let is_behind = |epoch: Epoch| epoch > Epoch::NONE && epoch <= newest(&copy);
@@ -145,8 +146,8 @@ impl World {
         self.after(wait, Event::ManagerStart);
     }
 
-    /// The manager ends, since its folder is an older copy. The operator puts the right one back; or goes on, if he was
-    /// shown that somebody has the newest view, and so nothing is lost.
+    /// The manager exits, since its folder is an older copy. The operator restores the right one;
+    /// or continues, if the newest view was shown, so that nothing is lost.
     fn manager_lacks(&mut self, behind: &Behind) {
         self.log(|_| format!("manager ends: {}", behind.what));
         self.manager.shown = behind.seen;
@@ -192,7 +193,7 @@ impl World {
         self.after(2_000, Event::ManagerTick(pid));
     }
 
-    /// Kills the manager. What it was saving has got to the disk, or not.
+    /// Kills the manager. A save under way may or may not reach the disk.
     pub fn crash_manager(&mut self) {
         if self.is_to_know() {
             return;
@@ -211,7 +212,7 @@ impl World {
         }
     }
 
-    /// Notes views with which arcs begin afresh, where that may be: what they held is lost.
+    /// Notes views with which arcs start empty, where that is allowed: their records are lost.
     fn note_losses(&mut self) {
         let Some(membership) = self.manager.membership() else { return };
         for routes in [membership.active().clone(), membership.newest().clone()] {
@@ -233,7 +234,7 @@ impl World {
         }
     }
 
-    /// A view is active: what begins afresh with it has lost what it held.
+    /// A view is active: its fresh arcs have lost their records.
     fn end_losses(&mut self, active: Epoch) {
         let is_over = |(epoch, _): &mut (Epoch, usize)| *epoch <= active;
         let over: Vec<(Epoch, usize)> = self.manager.losses.extract_if(.., is_over).collect();
@@ -244,14 +245,14 @@ impl World {
         }
     }
 
-    /// Hands the manager an event. `None` if it died of what follows.
+    /// Passes an event to the manager. `None` if it died while carrying out the effects.
     pub fn manager_step(&mut self, happening: Happening) -> Option<Answer> {
         let now = self.now / 1000;
         let shown = match &happening {
             Happening::AcceptLoss(shown) => Some(shown.clone()),
             _ => None,
         };
-        // Heartbeats and ticks are most of what happens, and are never refused.
+        // Heartbeats and ticks are the most frequent events, and are never refused.
         let is_seldom = !matches!(happening, Happening::Heartbeat(..) | Happening::Tick);
         let before = self.manager.membership().filter(|_| is_seldom).cloned();
         let (answer, effects) = self.manager.gate.as_mut()?.step(now, happening);
@@ -271,7 +272,7 @@ impl World {
         self.carry_out(effects).then_some(answer)
     }
 
-    /// What was to be saved has got to the disk, or cannot.
+    /// A save has reached the disk, or has failed.
     pub fn manager_saved(&mut self, pid: Pid) {
         if self.manager.pid != pid {
             return;
@@ -287,7 +288,7 @@ impl World {
         self.carry_out(effects);
     }
 
-    /// Returns whether the manager has survived it.
+    /// Returns whether the manager is still running.
     fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
         for effect in effects {
             if self.plan.manager_dies_midway
@@ -314,7 +315,7 @@ impl World {
                     self.manager.published = routes;
                 }
                 Effect::Push(node, routes, active) => {
-                    // A node's queue of frames may be full.
+                    // A node's send queue may be full.
                     if !self.rng.chance(20)
                         && let Some(&link) = self.manager.links.get(&node)
                     {
@@ -341,13 +342,13 @@ impl World {
         true
     }
 
-    /// What it tells with every view: its clock, and how often heartbeats are to come.
+    /// The clock and the heartbeat interval that it sends with every view.
     fn manager_clock(&self) -> (u64, Millis) {
         let every = self.manager.membership().map_or(HEARTBEAT_MS, |m| m.told().heartbeat_ms);
         (clock_at(self.wall(0)), every)
     }
 
-    /// Time passes for the manager.
+    /// A tick of the manager.
     pub fn manager_tick(&mut self, pid: Pid) {
         if self.manager.pid == pid && self.manager_step(Happening::Tick).is_some() {
             self.after(2_000, Event::ManagerTick(pid));
@@ -389,8 +390,8 @@ impl World {
                     Some(Answer::Known { newest, active, .. }) => {
                         let (clock, every) = self.manager_clock();
                         self.send(link, Dir::Down, Frame::Table(newest, active, clock, every));
-                        // An older connection's registration may come last (a manager that was stopped
-                        // reads them in any order).
+                        // An older connection's registration may come last (a manager that was
+                        // stopped reads them in any order).
                         let known = self.manager.links.entry(node).or_insert(link);
                         *known = link.max(*known);
                     }
@@ -409,7 +410,7 @@ impl World {
                 }
             }
             Frame::Heartbeat(number, report) => self.manager_heartbeat(link, number, report),
-            // The connection that ended is gone from the world already: found by its name.
+            // The closed connection is already removed: it is found by its id.
             Frame::Fin => {
                 let Some((&node, _)) = self.manager.links.iter().find(|(_, l)| **l == link) else {
                     return;

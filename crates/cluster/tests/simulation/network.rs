@@ -1,8 +1,9 @@
 //! The network: connections that keep their order and nothing else.
 //!
-//! A connection delivers each direction's frames in order, after delays of any length; it can lose what is
-//! under way in one direction or both, with or without word to the ends; a cut between two parties holds
-//! everything up (TCP sends it again) until the cut ends. What a dead process had sent may still arrive.
+//! A connection delivers each direction's frames in order, after delays of any length; it can lose
+//! frames in one direction or both, and its ends may or may not notice. A cut between two parties
+//! delays everything (TCP sends it again) until the cut ends. Frames of a dead process may still
+//! arrive.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use cluster::watermarks::WrittenClocks;
 use crate::client::TaskId;
 use crate::world::{Event, Key, Micros, Value, World};
 
-/// One start of a process, of whatever kind.
+/// One start of a process of any kind.
 pub type Pid = u64;
 
 /// A connection's name.
 pub type LinkId = u64;
 
-/// Who can be cut off from whom.
+/// An end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
     /// The manager.
@@ -44,30 +45,31 @@ pub struct Paged {
     pub key: Key,
     /// Its version.
     pub version: Version,
-    /// What its source knows of the other replicas.
+    /// Whether it is committed at its source.
     pub state: State,
-    /// What it holds.
+    /// Its content.
     pub body: Body<Value>,
 }
 
 /// The buckets of an arc's records, a bit each (H3).
 pub type Buckets = u64;
 
-/// How a node asks for an arc: for all of it; or with what it held there in an earlier life, to be compared
-/// with what the source holds; or, when that is done, for the buckets that were not the same.
+/// How a node asks for an arc: for all of it; or with its stale records, to be compared with the
+/// source's; or, after the comparison, for the buckets that differ.
 #[derive(Debug, Clone)]
 pub enum Ask {
     /// For all of it.
     All,
-    /// For what differs from these: keys, versions, whether there is a value. They stand for digests.
+    /// For the differences from these: keys, versions, whether there is a value. They stand for
+    /// digests.
     Differing(Vec<(Key, Version, bool)>),
     /// For these buckets.
     Of(Buckets),
-    /// For what the source's own disk had, as all who keep it are asked (H6).
+    /// For the records of the member's own disk, in a gather (H6).
     Gather,
 }
 
-/// Which attempt of which task a frame belongs to.
+/// The task and attempt of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
     /// The task.
@@ -78,21 +80,21 @@ pub struct Tag {
     pub leg: usize,
 }
 
-/// What a client says is committed.
+/// A client's notice of committed records.
 #[derive(Debug, Clone, Default)]
 pub struct CommitNotice {
-    /// Writers, and up to which clock they are done.
+    /// Commit watermarks by writer.
     pub watermarks: BTreeMap<u64, Clock>,
     /// Keys, and their versions.
     pub versions: Vec<(Key, Version)>,
 }
 
-/// What travels.
+/// A message.
 #[derive(Debug, Clone)]
 pub enum Frame {
-    /// COMMIT, to a node: writers with their marks, and keys with their versions.
+    /// COMMIT, to a node: writers with their watermarks, and keys with their versions.
     Commit(CommitNotice),
-    /// WRITE, to a node; with a version that it is to take the place of, CAS.
+    /// WRITE, to a node; with an expected version, CAS.
     Write(Tag, Epoch, Key, Version, Clock, Body<Value>, Option<Version>),
     /// Its answer.
     Wrote(Tag, WriteAnswer, Clock),
@@ -102,36 +104,39 @@ pub enum Frame {
     Fence(Tag, Epoch, Key),
     /// The answer to both.
     Found(Tag, ReadAnswer<Value>, Clock),
-    /// RANGE_PULL, to a node: its epoch, the arcs, and the key that the first of them goes on behind.
+    /// RANGE_PULL, to a node: its epoch, the arcs, and the key after which the first of them
+    /// continues.
     Pull(Epoch, Vec<(u16, Ask)>, Option<Key>),
-    /// Its answer: the source's epoch, how many arcs are complete, records, and of arcs that were compared
-    /// the buckets that are the same.
+    /// Its answer: the source's epoch, how many arcs are complete, records, and the equal buckets
+    /// of arcs that were compared.
     Page(Epoch, usize, Vec<Paged>, Vec<(u16, Buckets)>),
     /// CLIENT_HELLO, to the manager.
     Hello,
-    /// STORAGE_REGISTER, to the manager: who it is, whether it was a member before, and what its disk has.
+    /// STORAGE_REGISTER, to the manager: its identity, whether it was a member before, and its
+    /// claim.
     Register(Newcomer, bool, Option<Claim>, Seen),
-    /// The manager does not take the node now; or, if so, does not know the view that the node has seen.
+    /// The manager does not accept the node now; `true`: it does not know the view that the node
+    /// has seen.
     NotNow(bool),
-    /// TABLE_PUSH: a view, the active epoch, the manager's clock, how often heartbeats are to come.
+    /// TABLE_PUSH: a view, the active epoch, the manager's clock, the heartbeat interval.
     Table(Arc<Routes>, Epoch, Clock, Millis),
     /// HEARTBEAT, to the manager, with its number.
     Heartbeat(u64, Report),
-    /// Its answer: number, whether the node is known, how long a lease it has been given, the active epoch, how
-    /// often heartbeats are to come.
+    /// Its answer: number, whether the node is known, the length of its lease, the active epoch,
+    /// the heartbeat interval.
     HeartbeatReply(u64, bool, Option<Millis>, Epoch, Millis),
     /// PROBE, to a node, with its number.
     Probe(u64),
-    /// The other end is closed, or there is no other end any more.
+    /// The other end is closed or gone.
     Fin,
 }
 
 /// A direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dir {
-    /// From the one who dialled.
+    /// From the dialling party.
     Up,
-    /// To the one who dialled.
+    /// To the dialling party.
     Down,
 }
 
@@ -144,12 +149,12 @@ impl Dir {
     }
 }
 
-/// What the one who dialled uses a connection for.
+/// The dialling party's use of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum User {
     /// An operation.
     Task(TaskId),
-    /// A client's thread that asks for the view.
+    /// A client's thread requests the view.
     Refresh(usize, usize),
     /// A node's heartbeats.
     Control,
@@ -161,31 +166,31 @@ pub enum User {
 
 /// A connection.
 pub struct Link {
-    /// Who dialled.
+    /// The dialling party.
     pub from: (Party, Pid),
-    /// Who was dialled.
+    /// The dialled party.
     pub to: (Party, Pid),
-    /// What for.
+    /// Its use.
     pub user: User,
-    /// What a node has got over it (N3).
+    /// The writes that a node has received over it (N3).
     pub written: WrittenClocks,
     queues: [VecDeque<Frame>; 2],
     is_pumping: [bool; 2],
     is_dead: [bool; 2],
 }
 
-/// What came of dialling.
+/// The result of dialling.
 pub enum Dialled {
     /// A connection.
     Open(LinkId),
-    /// Nobody listens there.
+    /// No process listens there.
     Refused,
     /// No answer.
     Silence,
 }
 
 impl World {
-    /// Whether nothing gets from one party to another now.
+    /// Whether one party is cut off from another now.
     pub fn is_cut(&self, from: Party, to: Party) -> bool {
         self.cuts.contains_key(&(from, to))
     }
@@ -216,7 +221,7 @@ impl World {
         if !self.rng.chance(self.plan.slow) {
             return usual;
         }
-        // A slow heartbeat must not make a lease run out: that would be a fault that nobody counts.
+        // A slow heartbeat must not let a lease expire: that would be a fault that is not counted.
         let slowest = if is_control { 6_000 } else { 40_000 };
         usual + self.rng.below(slowest)
     }
@@ -241,8 +246,8 @@ impl World {
         }
     }
 
-    /// A connection breaks: what is under way is lost in one direction or both, and its ends hear of it
-    /// or do not.
+    /// A connection breaks: frames under way are lost in one direction or both, and its ends may or
+    /// may not notice.
     pub fn break_link(&mut self, id: LinkId) {
         self.counts.broken += 1;
         let (up, down, notifies) = self.rng.pick(&[
@@ -264,7 +269,7 @@ impl World {
             }
         }
         let is_control = link.user == User::Control;
-        // What was on its way to a node may still arrive, from a connection that nobody has any more.
+        // Frames to a node may still arrive, from a connection that no longer exists.
         for (slot, frame) in late {
             if self.rng.chance(500) {
                 self.counts.ghosts += 1;
@@ -272,14 +277,14 @@ impl World {
                 self.after(wait, Event::Ghost(slot, frame));
             }
         }
-        // The ends of a control connection always hear of it: they read all the time.
+        // The ends of a control connection always notice: they read all the time.
         if notifies || is_control {
             self.fin(id, Dir::Down);
             self.fin(id, Dir::Up);
         }
     }
 
-    /// Lets one end hear, behind everything that is under way to it, that the connection has ended.
+    /// Notifies one end, behind all frames under way to it, that the connection is closed.
     fn fin(&mut self, id: LinkId, dir: Dir) {
         let delay = self.delay(true);
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -292,7 +297,7 @@ impl World {
         }
     }
 
-    /// The one who dialled closes: what it sent still arrives, what is sent to it does not.
+    /// The dialling party closes: its frames still arrive, frames to it do not.
     pub fn close(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.user = User::Idle;
@@ -315,7 +320,7 @@ impl World {
             })
             .collect();
         for (id, dir) in ends {
-            // A reset overtakes what was under way, now and then.
+            // Sometimes a reset overtakes frames under way.
             if self.rng.chance(300)
                 && let Some(link) = self.links.get_mut(&id)
             {
@@ -344,7 +349,7 @@ impl World {
                 return self.after(wait, Event::Pump(id, dir));
             }
             Alive::No => {
-                // Nobody is there: whoever sent hears that, unless it has gone as well.
+                // The receiver is gone: the sender is notified, unless it is gone too.
                 let other = if dir == Dir::Up { Dir::Down } else { Dir::Up };
                 let link = self.links.get_mut(&id).expect("it was there");
                 link.queues[dir.index()].clear();
@@ -367,7 +372,7 @@ impl World {
         let user = link.user;
         let has_more = !link.queues[dir.index()].is_empty();
         link.is_pumping[dir.index()] = has_more;
-        // The other end hears of the end by itself.
+        // The other end is notified on its own.
         let is_reported = matches!(link.queues[1 - dir.index()].back(), Some(Frame::Fin));
         if has_more {
             let delay = self.delay(is_control);
@@ -394,7 +399,7 @@ impl World {
 pub enum Alive {
     /// It does.
     Yes,
-    /// It is stopped, and goes on then.
+    /// It is stopped, and continues then.
     Paused(Micros),
     /// It has ended.
     No,

@@ -1,4 +1,4 @@
-//! A node's shell: it asks the rules what to do with each request, as `storage` does.
+//! A node's shell: it applies the rules to each request, as `storage` does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -25,16 +25,16 @@ mod transfer;
 pub use storing::Due;
 use transfer::Fetch;
 
-/// What a node holds of a key.
+/// A node's record of a key.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// Its version.
     pub version: Version,
-    /// Whether all replicas hold it.
+    /// Whether all replicas are known to hold it.
     pub state: State,
     /// A value or a tombstone.
     pub body: Body<Value>,
-    /// When, by the node's clock.
+    /// When it was stored, by the node's clock.
     since: Clock,
     /// A tombstone that the last sweep found committed.
     is_marked: bool,
@@ -44,31 +44,31 @@ pub struct Stored {
 pub struct Process {
     /// This start; also its incarnation.
     pub pid: Pid,
-    /// Who it is.
+    /// Its registration.
     pub who: Newcomer,
-    /// What it knows of its ranges.
+    /// The state of its ranges.
     pub holdings: Holdings,
     /// When its lease ends, by its own clock.
     pub until: Millis,
     /// Its records.
     pub table: BTreeMap<Key, Stored>,
-    /// Records of an earlier life, by arc: a cache that nobody is shown (H3).
+    /// Stale records, by arc: a cache that no read returns (H3).
     stale: BTreeMap<usize, BTreeMap<Key, Stored>>,
-    /// Of arcs whose cache has been compared: the buckets that are still to come.
+    /// For arcs whose stale records have been compared: the buckets that are still to be fetched.
     differing: BTreeMap<u16, Buckets>,
-    /// What it held in its last life, until a view takes it in (H6).
+    /// Records recovered from its disk, until it joins a view (H6).
     held: RecoveredRecords,
-    /// Who has told what they had of an arc that is gathered: arcs, and places in the view.
+    /// Members that have answered a gather: arcs, and places in the view.
     gathered: BTreeSet<(usize, u16)>,
-    /// What it has stored and not handed in.
+    /// Entries that are not logged yet.
     outbox: Vec<Entry>,
-    /// What it told before it adopted a view that its disk does not tell of yet.
+    /// Its report from before it adopted a view that is not on its disk yet.
     unconfirmed: Option<Report>,
-    /// What has come from the manager while the thread that reads that waits for the disk, if it does.
+    /// Frames from the manager that wait while its reader waits for the disk.
     inbox: Option<VecDeque<(LinkId, Frame)>>,
-    /// The view with which it has left the cluster. It stays until that is active.
+    /// The view with which it has left the cluster. It runs until that is active.
     left_with: Option<Epoch>,
-    /// How far writers are done.
+    /// Commit watermarks by writer.
     watermarks: BTreeMap<u64, Clock>,
     /// The number of the last probe on that connection.
     probe: u64,
@@ -87,7 +87,7 @@ pub struct Process {
     clock: ServerClock,
     fetch: Option<Fetch>,
     turn: usize,
-    /// How many values it has found to be over.
+    /// How many values it has expired.
     pub expired: u64,
 }
 
@@ -177,7 +177,7 @@ impl Process {
             Some(expected) => replica::swap(before, expected, version, same, born, own),
         };
         if decision.keep {
-            // What is committed is shown to everybody: not before it is on the disk.
+            // Reads return committed records: so not before it is on the disk.
             let state = replica::state_when_stored(is_alone && !self.is_sync());
             self.table.insert(key, Stored { version, state, body, since: own, is_marked: false });
         }
@@ -201,15 +201,15 @@ impl Process {
         }
     }
 
-    /// Notes in the records what marks say of them.
+    /// Applies the watermarks to the records.
     fn note_watermarks(&mut self) {
         for stored in self.table.values_mut() {
             stored.state = state(&self.watermarks, stored);
         }
     }
 
-    /// Puts a tombstone in place of a value whose time has passed, where this node is synced (C6). Returns
-    /// whether it did.
+    /// Replaces an expired value with a tombstone, where this node is synced (C6). Returns whether
+    /// it did.
     fn expire(&mut self, clock: Clock, arc: usize, key: Key) -> bool {
         let is_sync = self.is_sync();
         let Some(stored) = self.table.get_mut(&key) else { return false };
@@ -219,7 +219,7 @@ impl Process {
         let Some(routes) = self.holdings.routes().filter(|_| is_due && is_mine) else {
             return false;
         };
-        // What is committed is shown to everybody: not before it is on the disk.
+        // Reads return committed records: so not before it is on the disk.
         let is_alone = routes.write_set(arc).len() == 1 && !is_sync;
         let (version, state) = replica::expire(stored.version, is_alone);
         *stored = Stored { version, state, body: None, since: clock, is_marked: false };
@@ -228,7 +228,8 @@ impl Process {
         true
     }
 
-    /// The same for all that it holds. As the real ones this looks now and then; most is found by readers.
+    /// The same for all its records. Like real nodes it does this rarely; readers find most expired
+    /// values.
     fn expire_all(&mut self, now: Now, keys: &[KeyInfo]) {
         let clock = self.clock.read(now.wall);
         if self.has_lease(now) {
@@ -307,7 +308,7 @@ impl Process {
     }
 }
 
-/// The state of a record, by what is noted in it and what its writer has told since.
+/// The state of a record, by the record itself and its writer's watermark.
 fn state(watermarks: &BTreeMap<u64, Clock>, stored: &Stored) -> State {
     match watermarks.get(&stored.version.writer) {
         Some(&watermark) if replica::is_covered(&stored.version, watermark) => State::Committed,
@@ -334,7 +335,7 @@ impl World {
         self.after(self.plan.sweep, Event::NodeSweep(pid));
     }
 
-    /// Ends the process at an address, and lets go of what it had in memory.
+    /// Ends the process at an address, and drops its memory.
     pub fn drop_node(&mut self, slot: usize) {
         if let Some(process) = self.slots[slot].process.take() {
             self.counts.expired += process.expired;
@@ -350,7 +351,7 @@ impl World {
         self.slots[slot].process.as_mut().filter(|process| process.pid == pid)
     }
 
-    /// A frame reaches a node; `link` is what to answer on.
+    /// A frame reaches a node, which answers on `link`.
     pub fn node_frame(&mut self, slot: usize, link: Option<LinkId>, frame: Frame) {
         let now = self.node_now(slot);
         let Some(process) = self.slots[slot].process.as_mut() else { return };
@@ -386,7 +387,7 @@ impl World {
 
     fn node_commits(&mut self, slot: usize, link: Option<LinkId>, mut commits: CommitNotice) {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
-        // Over a connection that nobody has any more nobody has written anything.
+        // A connection that no longer exists has brought no writes.
         let none = WrittenClocks::default();
         let link = link.and_then(|link| self.links.get(&link));
         let written = link.map_or(&none, |link| &link.written);
@@ -413,9 +414,9 @@ impl World {
                  {answer:?}"
             )
         });
-        // TCP delivers nothing twice. But a writer sends its frame again when the answer is lost, and
-        // both may have been taken. (Not what was refused: a writer sends that again only after it has
-        // received the refusal.)
+        // TCP delivers nothing twice. But a writer sends its frame again when the answer is lost,
+        // and both may have been taken. (Not what was refused: a writer sends that again only after
+        // it has received the refusal.)
         let was_taken = matches!(
             answer,
             WriteAnswer::Stored
@@ -431,7 +432,7 @@ impl World {
         self.answer_write(slot, link, Frame::Wrote(tag, answer, clock), (key, version));
     }
 
-    /// Finishes what dead writers have left pending (C4).
+    /// Completes pending records of dead writers (C4).
     pub fn node_finish(&mut self, pid: Pid) {
         let Some(slot) = self.slots_by_pid.get(&pid).copied() else { return };
         let now = self.node_now(slot);
@@ -469,7 +470,7 @@ impl World {
         self.after(self.plan.look, Event::NodeFinish(pid));
     }
 
-    /// Drops tombstones that have served their time (N5).
+    /// Drops old tombstones (N5).
     pub fn node_sweep(&mut self, pid: Pid) {
         let Some(slot) = self.slots_by_pid.get(&pid).copied() else { return };
         let now = self.node_now(slot);

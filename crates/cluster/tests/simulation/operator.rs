@@ -1,5 +1,5 @@
-//! The operator: orders changes at random moments, sometimes two at once, and waits to be told what came of
-//! them; and where K replicas or more were lost, goes on without what is lost.
+//! The operator: orders changes at random moments, sometimes two at once, and waits for their
+//! outcome; and where K replicas or more were lost, accepts the loss.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use cluster::membership::{Answer, Event as Happening, Loss};
 
 use crate::world::{Event, HEARTBEAT_MS, World};
 
-/// What leases are ordered: from as long as usual to twice that.
+/// The lengths of ordered leases: from the usual one to twice that.
 const TERMS: [Terms; 4] = [
     Terms { heartbeat_ms: HEARTBEAT_MS, missed: 3 },
     Terms { heartbeat_ms: HEARTBEAT_MS, missed: 6 },
@@ -18,44 +18,44 @@ const TERMS: [Terms; 4] = [
     Terms { heartbeat_ms: 2 * HEARTBEAT_MS, missed: 3 },
 ];
 
-/// What an operator waits for.
+/// The operator's open requests.
 #[derive(Default)]
 pub struct Operator {
-    /// Orders that were taken, and of which nothing has been told yet. They are answered in their order.
+    /// Orders that were accepted and have no outcome yet. Outcomes come in the same order.
     orders: VecDeque<AdminCommand>,
-    /// How many wait to hear that a loss is accepted.
+    /// How many accepted losses have no reply yet.
     askers: usize,
-    /// The loss that was looked at.
+    /// The loss that was shown.
     shown: Option<Loss>,
-    /// The synced copies that a write has for certain that begins now: what was told to be in force, unless fewer have
+    /// The synced copies that a new write certainly has: the confirmed number, unless fewer have
     /// been ordered since.
     least: usize,
 }
 
 impl Operator {
-    /// One of a cluster that is born with so many least copies.
+    /// The operator of a cluster that is born with so many least copies.
     pub fn new(least: usize) -> Operator {
         Operator { least, ..Operator::default() }
     }
 
-    /// The synced copies that are promised to a write that begins now.
+    /// The synced copies that are promised to a new write.
     pub fn least(&self) -> usize {
         self.least
     }
 
-    /// Whether somebody waits.
+    /// Whether a request is open.
     pub fn waits(&self) -> bool {
         !self.orders.is_empty() || self.askers > 0
     }
 
-    /// The manager has ended, and with it the connections of those who wait.
+    /// The manager has ended, and with it the connections of open requests.
     pub fn hang_up(&mut self) {
         *self = Operator::new(self.least);
     }
 }
 
 impl World {
-    /// Orders something, or not, and again later.
+    /// Perhaps orders a change, and plans the next time.
     pub fn operate(&mut self) {
         if self.is_calm {
             return;
@@ -68,7 +68,7 @@ impl World {
         }
         let loss = membership.loss(self.now / 1000);
         if self.plan.loses && self.operator.shown.is_some() && self.rng.chance(100) {
-            // What was seen then; there may be another loss by now, and none.
+            // The loss that was shown then; there may be another by now, or none.
             return self.accept_loss();
         }
         if self.plan.loses && loss.is_some() && self.rng.chance(200) {
@@ -86,7 +86,7 @@ impl World {
         self.order(AdminCommand::Reconfigure { change, force: false });
     }
 
-    /// Some change. Not every one makes sense.
+    /// A random change. Not every one makes sense.
     fn change(&mut self) -> Reconfiguration {
         if self.plan.terms > 0 && self.rng.chance(self.plan.terms) {
             let Terms { heartbeat_ms, missed } = self.rng.pick(&TERMS);
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// The operator who was taken first is told what came of the order.
+    /// The oldest open order has an outcome.
     pub fn told(&mut self, what: &Result<String, String>) {
         self.log(|_| format!("operator receives: {what:?}"));
         match (self.operator.orders.pop_front(), what) {
@@ -140,14 +140,14 @@ impl World {
         }
     }
 
-    /// Looks at what is lost, and goes on without.
+    /// Looks at the loss, and accepts it.
     pub fn look_and_accept(&mut self) {
         let Some(membership) = self.manager.membership() else { return };
         self.operator.shown = membership.loss(self.now / 1000);
         self.accept_loss();
     }
 
-    /// Goes on without what was looked at.
+    /// Accepts the loss that was shown.
     fn accept_loss(&mut self) {
         let Some(shown) = self.operator.shown.take() else { return };
         self.log(|_| format!("operator accepts what is lost: {shown:?}"));
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// The operator who accepted a loss is told that it is done.
+    /// An accepted loss is confirmed.
     pub fn loss_accepted(&mut self, arcs: usize) {
         self.log(|_| format!("operator receives: {arcs} arcs were lost"));
         self.counts.accepted += u64::from(arcs > 0);
@@ -170,7 +170,7 @@ impl World {
     }
 }
 
-/// How many least copies an order asks for, if it is about that.
+/// The least copies in an order, if it is about them.
 fn least_of(order: &AdminCommand) -> Option<usize> {
     match order {
         AdminCommand::Reconfigure { change: Reconfiguration::MinCopies(least), .. } => Some(*least),

@@ -1,6 +1,6 @@
-//! What a seed is about. Each draws its own mix: how many nodes, copies, keys and clients, how the network is, what
-//! the operator does, and which few kinds of faults there are (a mix of all of them would hide what only some of
-//! them bring about).
+//! The plan of a seed. Each seed draws its own mix: the numbers of nodes, copies, keys and clients,
+//! the network, the operator, and a few kinds of faults (a mix of all kinds would hide situations
+//! that only some of them cause).
 
 use cluster::durability::Durability;
 use cluster::time::Millis;
@@ -10,7 +10,7 @@ use crate::faults::{FAULTS, Fault};
 use crate::rng::Rng;
 use crate::world::{Key, Micros};
 
-/// What a seed is about.
+/// The plan of a seed.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// Addresses of nodes.
@@ -19,7 +19,7 @@ pub struct Plan {
     pub nodes: usize,
     /// K.
     pub copies: usize,
-    /// The synced copies that a write has to have at least, at the cluster's birth.
+    /// The smallest number of synced copies of a write, at the cluster's birth.
     pub min_copies: usize,
     /// Orders in a thousand that change that.
     pub min_orders: u64,
@@ -51,26 +51,27 @@ pub struct Plan {
     pub ghosts: u64,
     /// Attempts in a thousand in which the client is killed.
     pub abandon: u64,
-    /// Attempts in a thousand before which a client's thread stands still for as long as a fault may last.
+    /// Attempts in a thousand before which a client's thread pauses for as long as a fault may
+    /// last.
     pub stall: u64,
-    /// Read-modify-writes in a thousand between whose steps the key's primary is killed, the client's
-    /// thread standing still meanwhile.
+    /// Read-modify-writes in a thousand between whose steps the key's primary is killed, while the
+    /// client's thread pauses.
     pub kill_primary: u64,
-    /// How long a client waits for a node.
+    /// A client's time-out for a node.
     pub patience: Micros,
-    /// How long it tries.
+    /// A client's deadline.
     pub deadline: Micros,
     /// When a client's clock is too old to be used.
     pub stale: Micros,
     /// How long commits wait at most.
     pub commit_wait: Micros,
-    /// Commits in a thousand in which a client says what it cannot know (N3).
+    /// Commits in a thousand with a watermark that the client cannot know (N3).
     pub lies: u64,
     /// Records in a page.
     pub page: usize,
     /// Milliseconds of wall time in a simulated one.
     pub speed: u64,
-    /// How far wall clocks are off.
+    /// The skew of wall clocks.
     pub skew: u64,
     /// How often nodes look for pending records.
     pub look: Micros,
@@ -82,12 +83,12 @@ pub struct Plan {
     pub gap: Micros,
     /// Longest fault.
     pub longest: Micros,
-    /// Which faults.
+    /// The kinds of faults.
     pub faults: Vec<Fault>,
     /// Whether the manager may die between two effects.
     pub manager_dies_midway: bool,
-    /// Deaths of the manager in a thousand with which a node is cut off from the next start of it, that comes
-    /// at once (L2).
+    /// Deaths of the manager in a thousand with which a node is cut off from its next start, which
+    /// comes at once (L2).
     pub isolates: u64,
     /// Orders in a thousand that change how long leases are.
     pub terms: u64,
@@ -95,35 +96,36 @@ pub struct Plan {
     pub disk: Micros,
     /// Saves in a thousand that fail.
     pub disk_fails: u64,
-    /// Longest pause between two acts of the operator; 0 where there is none.
+    /// Longest pause between two actions of the operator; 0 where there is no operator.
     pub orders: Micros,
     /// Whether K replicas and more may be killed at once.
     pub loses: bool,
-    /// Values in a thousand that are put until a time (C6).
+    /// Values in a thousand that are put with an expiry time (C6).
     pub mortals: u64,
     /// The longest life that they are given.
     pub life: Micros,
-    /// Pauses in a thousand that are long where some clocks say that a value is over, and some that it is not.
+    /// Pauses in a thousand that are long while a value has expired by some clocks only.
     pub lingers: u64,
-    /// Operations in a thousand that give a longer life, if there is something to give it to.
+    /// Operations in a thousand that extend the life of a value, if there is one.
     pub renewals: u64,
     /// Into how many buckets an arc is divided for comparison.
     pub buckets: Key,
-    /// What the cluster promises when all who hold something end at once.
+    /// The cluster's durability.
     pub durability: Durability,
-    /// Whether all may end at once, and come back from their disks.
+    /// Whether all nodes may end at once, and come back from their disks.
     pub outages: bool,
-    /// How long a disk takes at most to keep what it is told to keep.
+    /// How long a sync of a disk takes at most.
     pub fsync: Micros,
-    /// How long it takes at most until it is told so, where nobody waits for it.
+    /// How long it takes at most until a sync starts, where nothing waits for it.
     pub flush: Micros,
-    /// Nodes in a thousand, of those that are killed, whose disks are lost.
+    /// Killed nodes in a thousand whose disks are lost.
     pub disk_losses: u64,
     /// Whether the manager's folder is once put back to an older copy.
     pub older: bool,
-    /// Whether all who keep some key may end some milliseconds apart, the last one's disk being lost as well.
+    /// Whether all replicas of a key may end some milliseconds apart, and the last one lose its
+    /// disk.
     pub topples: bool,
-    /// How long silent members are waited for, and replacements wait for each other.
+    /// How long silent members are waited for, and how long replacements wait for each other.
     pub return_ms: Millis,
 }
 
@@ -133,7 +135,7 @@ impl Plan {
         let nodes = rng.within(3, 5) as usize;
         let copies = rng.pick(&[1, 2, 2, 2, 3, 3]);
         let is_ages = rng.chance(120);
-        // In a run of ages a retention goes by in two and a half seconds.
+        // In a long run a retention passes in two and a half seconds.
         let speed = if is_ages { RETENTION_MS / 2_500 } else { rng.pick(&[1, 10, 10, 30]) };
         let skew = rng.pick(&[0, 5, 300, 2_000, RETENTION_MS / 33]);
         let mut faults: Vec<Fault> = FAULTS.to_vec();
@@ -144,9 +146,9 @@ impl Plan {
         if is_ages && rng.chance(300) {
             faults = vec![Fault::CutOff, Fault::CutOff, faults[0]];
         }
-        // Of a run in ten the lives and ends of one key's values are all that there is.
+        // One run in ten is about the expiry of one key's values only.
         let is_mortal = !is_ages && rng.chance(100);
-        // In as many again many change one key at once, and linger.
+        // In as many others many clients change one key at once, with pauses.
         let is_rivalry = !is_ages && !is_mortal && rng.chance(90);
         let is_one_key = is_mortal || is_rivalry;
         let deadline = if is_ages { 250_000 } else { rng.pick(&[60_000, 300_000, 600_000]) };
@@ -216,8 +218,8 @@ impl Plan {
         }
     }
 
-    /// The same, in a fifth of all runs with more about leases. What these draw is their own, so that all
-    /// other seeds are the runs that they were.
+    /// The same, in a fifth of all runs with more faults of leases. They have a generator of their
+    /// own, so that all other seeds stay the same runs.
     pub fn with_leases(mut self, seed: u64) -> Plan {
         let mut rng = Rng::new(!seed);
         self.isolates = rng.pick(&[0, 0, 0, 0, 600]);
@@ -231,13 +233,13 @@ impl Plan {
         self
     }
 
-    /// The same, in a fifth of all runs with clients that are confused. What is drawn for it is its own.
+    /// The same, in a fifth of all runs with confused clients. It has a generator of its own.
     pub fn with_lies(self, seed: u64) -> Plan {
         Plan { lies: Rng::new(seed.rotate_left(32)).pick(&[0, 0, 0, 0, 150]), ..self }
     }
 
-    /// The same, in a quarter of all runs with writes that have to have two copies at least, from the beginning, or at times,
-    /// or both. What is drawn for it is its own. Not where the manager forgets what was ordered.
+    /// The same, in a quarter of all runs with writes that need two copies, from the beginning, or
+    /// at times, or both. It has a generator of its own. Not where the manager may forget orders.
     pub fn with_least(self, seed: u64) -> Plan {
         let mut rng = Rng::new(seed.rotate_left(16) ^ 0xc0);
         let min_copies = rng.pick(&[1, 2]).min(self.copies);
@@ -249,15 +251,17 @@ impl Plan {
         Plan { min_copies, min_orders, orders, ..self }
     }
 
-    /// The same, in some runs with an older copy of the manager's folder. Who that is decided by leaves all else of a seed
-    /// as it was. Not where all who have seen later views may end at once: then nothing tells of them.
+    /// The same, in some runs with an older copy of the manager's folder. It has a generator of its
+    /// own. Not where all nodes that have seen later views may end at once: then no one can report
+    /// these.
     pub fn with_older(self, seed: u64) -> Plan {
         let mut rng = Rng::new(!seed ^ 0xff);
         let older = self.durability == Durability::None && !self.loses && rng.chance(200);
         Plan { older, ..self }
     }
 
-    /// The same, in half of the runs with `sync` and outages. What is drawn for it is its own.
+    /// The same, in half of the runs with `sync` and outages, with last holders that lose their
+    /// disks. It has a generator of its own.
     pub fn with_topples(self, seed: u64) -> Plan {
         let may = self.durability == Durability::Sync && self.outages && !self.older;
         Plan { topples: may && Rng::new(seed.rotate_left(16)).chance(500), ..self }
@@ -277,7 +281,7 @@ impl Plan {
             flush: rng.pick(&[1_000, 10_000, 100_000]),
             disk_losses: rng.pick(&[0, 100]),
             return_ms: rng.pick(&[0, 100]),
-            // What is lost in spite of its disks is another matter.
+            // Losses in spite of disks are not simulated.
             loses: false,
             ..self
         }

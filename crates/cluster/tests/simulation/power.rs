@@ -1,14 +1,15 @@
-//! Everything ends at once, and comes back from its disks (H6).
+//! Outages: nodes end at once, and come back from their disks (H6).
 //!
-//! What is held against the rules, by the promise of a run:
+//! What may happen, and what must survive, by the durability of a run:
 //!
-//! * `none`: nothing here happens.
-//! * `sync`: any nodes may end in any way at any time, all of them too, and the manager. All come back, or those
-//!   whom the cluster's health names. Nothing acknowledged may be lost. A disk may be lost while somebody lives who
-//!   holds all that it had.
-//! * `async`: as many nodes may end in any way at any time as without a disk (`faults.rs`), and lose what was not
-//!   durable, at the same moment as all others too. All others may end where their disks have all that was handed in:
-//!   then nothing may be lost either, and whoever comes back first has to wait for those who have more.
+//! * `none`: nothing of this happens.
+//! * `sync`: any nodes may end in any way at any time, all of them too, and the manager. All come
+//!   back, or those that the cluster's health names. No acknowledged write may be lost. A disk may
+//!   be lost while a live node holds all its records.
+//! * `async`: as many nodes may end in any way at any time as without a disk (`faults.rs`), and
+//!   lose what was not durable, even at the same moment as all others. All others may end where
+//!   their disks have all logged entries: then nothing may be lost either, and the first nodes to
+//!   come back must wait for those with more records.
 
 use cluster::durability::Durability;
 use cluster::ids::{Epoch, Incarnation};
@@ -19,7 +20,7 @@ use crate::network::{Party, Pid};
 use crate::world::{Event, Key, Micros, Slot, World};
 
 impl World {
-    /// Ends the process at an address; its disk keeps what it has, and perhaps more.
+    /// Ends the process at an address; its disk keeps all certain entries, and perhaps more.
     pub fn end_node(&mut self, slot: usize, end: End) {
         if self.listener(Party::Node(slot)).is_none() {
             return;
@@ -38,7 +39,7 @@ impl World {
         self.counts.power += u64::from(end == End::Power);
     }
 
-    /// Kills the process at an address, whose records others hold as well.
+    /// Kills the process at an address, whose records other nodes hold too.
     pub fn kill_node(&mut self, slot: usize) {
         if self.plan.durability == Durability::None {
             return self.end_node(slot, End::Kill);
@@ -53,7 +54,7 @@ impl World {
         }
     }
 
-    /// How a process may end whose records nobody else may hold.
+    /// How a process may end whose records perhaps no other node holds.
     fn hard_end(&mut self) -> End {
         match self.plan.durability {
             Durability::Sync if self.rng.chance(600) => End::Power,
@@ -62,7 +63,7 @@ impl World {
         }
     }
 
-    /// Ends all who keep some key, or everybody, at about the same time; and perhaps the manager.
+    /// Ends all replicas of a key, or all nodes, at about the same time; and perhaps the manager.
     pub fn outage(&mut self) {
         let key = self.rng.below(self.keys.len() as u64) as Key;
         let slots =
@@ -77,7 +78,7 @@ impl World {
         self.end_all(slots, spread);
     }
 
-    /// Somebody has just been answered. Ends all who keep the key, now and then.
+    /// A write was just answered. Sometimes ends all replicas of the key.
     pub fn doom(&mut self, key: Key) {
         if self.plan.outages && !self.is_calm && self.rng.chance(5) {
             let slots = self.keepers(key);
@@ -94,12 +95,12 @@ impl World {
         keepers.map(|&p| usize::from(active.member(p).address.port() - 6000)).collect()
     }
 
-    /// Ends nodes within some time. They come back, most of them.
+    /// Ends nodes within some time. Most of them come back.
     fn end_all(&mut self, mut slots: Vec<usize>, spread: Micros) {
         self.counts.outages += 1;
         let longest = self.rng.within(2_000, self.plan.longest);
         if self.plan.durability == Durability::Async && !slots.is_empty() {
-            // What one of them loses the others have.
+            // The others have what one of them loses.
             let weak = self.rng.below(slots.len() as u64) as usize;
             slots.swap(0, weak);
             if self.is_covered_without(slots[0]) {
@@ -119,7 +120,7 @@ impl World {
         }
     }
 
-    /// Ends a node whether or not others hold what it holds, now and then. Returns whether it did.
+    /// Sometimes ends a node whether or not others hold its records. Returns whether it did.
     pub fn kill_uncovered(&mut self, slot: usize, pause: Micros) -> bool {
         let is_due = self.plan.outages && self.listener(Party::Node(slot)).is_some();
         if !is_due || !self.rng.chance(300) {
@@ -131,7 +132,8 @@ impl World {
         true
     }
 
-    /// A node has become a replacement, and its disk does not tell of it before `until`. Ends it again, now and then.
+    /// A node has become a replacement, which is on its disk only at `until`. Sometimes ends it
+    /// before.
     pub fn shake(&mut self, slot: usize, until: Micros) {
         if self.is_calm || !self.plan.outages || !self.rng.chance(200) {
             return;
@@ -143,7 +145,8 @@ impl World {
         self.after(pause, Event::NodeStart(slot));
     }
 
-    /// Copies the data folder of a node that runs, and starts the copy; or starts or ends what was copied before.
+    /// Copies the data folder of a running node, and starts the copy; or starts or ends an existing
+    /// copy.
     pub fn copy_folder(&mut self) {
         let Some(place) = self.copies_at.filter(|_| !self.is_calm) else { return };
         let pause = self.rng.within(20_000, 200_000);
@@ -172,7 +175,7 @@ impl World {
         self.start_node(place);
     }
 
-    /// Whether the manager is certain, and will be after its end, that a disk is a copy.
+    /// Whether the manager has saved that a disk is a copy.
     fn is_known_copy(&self, place: usize) -> bool {
         let starts = &self.slots[place].starts;
         let copies = &self.manager.disk.folders.copies;
@@ -185,8 +188,8 @@ impl World {
         slot.starts.clear();
     }
 
-    /// A node has ended. What was copied from its disk and was not seen beside it looks as if it had moved: nobody starts
-    /// that here.
+    /// A node has ended. A copy of its disk that was not seen beside it looks like a moved folder:
+    /// it is not started here.
     pub fn original_ends(&mut self, original: usize) {
         let Some(place) = self.copies_at else { return };
         if self.slots[place].copy_of == Some(original) && !self.is_known_copy(place) {
@@ -195,7 +198,8 @@ impl World {
         }
     }
 
-    /// A copy was taken in. That it is one may not have been seen: then nobody goes on with it here.
+    /// A copy was accepted. It may not have been recognised as one: then it is not used further
+    /// here.
     pub fn copy_is_taken(&mut self, place: usize) {
         if self.is_known_copy(place) {
             return self.fail("a copy that was seen beside its original is taken in".into());
@@ -204,8 +208,8 @@ impl World {
         self.forget_copy(place);
     }
 
-    /// Ends all who keep some key, but for one; and that one some milliseconds later. All but it keep their disks, and
-    /// come back.
+    /// Ends all replicas of a key but one, and that one some milliseconds later. All the others
+    /// keep their disks, and come back.
     pub fn topple(&mut self) {
         let Some(membership) = self.manager.membership() else { return };
         let (active, newest) = self.views();
@@ -240,7 +244,8 @@ impl World {
         self.after(wait, Event::Topple(last_slot, last_pid, active.epoch(), self.manager.pid));
     }
 
-    /// The last of them ends, and its disk is lost: what was on it is on the others' disks, or others live who hold it.
+    /// The last of them ends, and its disk is lost: its records are on the others' disks, or on
+    /// live nodes.
     pub fn topple_last(&mut self, slot: usize, pid: Pid, epoch: Epoch, manager: Pid) {
         if self.is_calm || self.listener(Party::Node(slot)) != Some(pid) || self.toppled.is_some() {
             return;
@@ -266,7 +271,7 @@ impl World {
                 let slot = &self.slots[usize::from(member.address.port() - 6000)];
                 match &slot.process {
                     Some(p) if p.pid == member.incarnation.0 => {
-                        // What the manager has not heard of it may have dropped with the next view.
+                        // The next view may have dropped what was not reported to the manager.
                         let known = self.manager.membership().and_then(|membership| {
                             membership.nodes().find(|node| node.who.incarnation.0 == p.pid)
                         });
@@ -298,7 +303,7 @@ impl World {
         self.after(pause, Event::NodeStart(slot));
     }
 
-    /// Whether the manager knows that the last of those who kept a key has ended, and only the manager: it must not die
+    /// Whether only the manager knows that the last replica of a key has ended: it must not die
     /// before that is saved, or before it knows.
     pub fn is_to_know(&self) -> bool {
         let Some(pid) = self.toppled.filter(|_| self.manager.gate.is_some()) else { return false };
@@ -309,7 +314,7 @@ impl World {
         !is_saved(&self.manager.disk)
     }
 
-    /// Starts the nodes that the cluster's health says are to be brought back. What is lost is on their disks.
+    /// Starts the nodes that the cluster's health asks for. The lost records are on their disks.
     pub fn bring_back(&mut self) {
         let Some(membership) = self.manager.membership() else { return };
         let health = membership.health(self.now / 1000);
@@ -318,7 +323,7 @@ impl World {
         let is_away = |slot: &usize| self.slots[*slot].process.is_none();
         let away: Vec<usize> = (0..self.slots.len()).filter(named).filter(is_away).collect();
         if away.is_empty() {
-            // They are back, and have nothing.
+            // They are back without records.
             self.counts.nothings += 1;
             return self.look_and_accept();
         }

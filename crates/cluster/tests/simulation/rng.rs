@@ -1,6 +1,6 @@
-//! The one source of chance: splitmix64, so that a seed means the same run on every machine.
+//! The only source of randomness: splitmix64, so that a seed is the same run on every machine.
 
-/// A stream of numbers that one seed decides.
+/// The random numbers of one seed.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
@@ -29,7 +29,7 @@ impl Rng {
         low + self.below(high - low + 1)
     }
 
-    /// Whether something happens that happens so often in a thousand times.
+    /// True so often in a thousand times.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }

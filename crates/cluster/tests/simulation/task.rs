@@ -1,4 +1,5 @@
-//! One operation under way at a client or a node: its requests, their answers, and what comes of an attempt.
+//! One operation under way at a client or a node: its requests, their answers, and the end of an
+//! attempt.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ impl World {
         }
     }
 
-    /// One attempt of an operation: sends it to all that it concerns.
+    /// One attempt of an operation: sends it to its members.
     pub fn attempt(&mut self, id: TaskId) {
         let attempt = self.fresh();
         let Some(task) = self.tasks.get_mut(&id) else { return };
@@ -78,7 +79,7 @@ impl World {
             None => match self.dial(from, Party::Node(slot), User::Task(id)) {
                 Dialled::Open(link) => link,
                 Dialled::Refused => return self.settle(tag, None, true),
-                // Noticed when patience ends: a frame that never left.
+                // Noticed at the time-out: a frame that was never sent.
                 Dialled::Silence => {
                     return self.after(self.plan.patience - 1, Event::Unsent(tag));
                 }
@@ -105,8 +106,8 @@ impl World {
         self.send(link, Dir::Up, frame);
     }
 
-    /// What a thread tells a node of commits, on its own connection, with its next frame; `None` if there is nothing.
-    /// Where clients are confused it may name somebody else's writer.
+    /// The commits that a thread sends to a node, on its own connection, with its next frame;
+    /// `None` if there are none. A confused client may name another client's writer.
     pub fn commits(&mut self, client: usize, thread: usize, slot: usize) -> Option<CommitNotice> {
         let versions = self.clients[client].commits.remove(&slot).unwrap_or_default();
         let mut watermarks: BTreeMap<u64, Clock> =
@@ -125,7 +126,7 @@ impl World {
         (!is_empty).then_some(CommitNotice { watermarks, versions })
     }
 
-    /// Whether a client says now what it cannot know (N3).
+    /// Whether a client is confused now, and sends a watermark that it cannot know (N3).
     pub fn lies(&mut self) -> bool {
         let is_confused = self.plan.lies > 0 && self.rng.chance(self.plan.lies);
         self.counts.lies += u64::from(is_confused);
@@ -171,12 +172,12 @@ impl World {
         self.settle(tag, Some(frame), false);
     }
 
-    /// A dial has failed at last.
+    /// A dial has timed out.
     pub fn unsent(&mut self, tag: Tag) {
         self.settle(tag, None, true);
     }
 
-    /// Counts what one leg came to.
+    /// Counts the result of one leg.
     fn settle(&mut self, tag: Tag, answer: Option<Frame>, is_unsent: bool) {
         let Some(task) = self.tasks.get_mut(&tag.task).filter(|t| t.attempt == tag.attempt) else {
             return;
@@ -200,7 +201,7 @@ impl World {
         }
     }
 
-    /// Patience with an attempt ends: what has not answered counts as lost.
+    /// An attempt times out: unanswered requests count as lost.
     pub fn patience(&mut self, id: TaskId, attempt: u64) {
         loop {
             let Some(task) = self.tasks.get(&id).filter(|t| t.attempt == attempt) else { return };

@@ -1,4 +1,4 @@
-//! Everything there is, one clock, one queue of what happens next.
+//! The simulated world: all processes, one clock, one queue of events.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -29,7 +29,7 @@ pub type Key = u8;
 pub struct Value {
     /// Which.
     pub number: u32,
-    /// Until when it lives, by the clocks on the wall (C6).
+    /// Its expiry time, by wall clocks (C6).
     pub until: Option<u64>,
 }
 
@@ -42,33 +42,35 @@ impl fmt::Debug for Value {
 
 /// Arcs of the ring.
 pub const ARCS: usize = 16;
-/// How often nodes send heartbeats. A hundredth of the real default, as all other times here.
+/// The heartbeat interval. A hundredth of the real default, like all other times here.
 pub const HEARTBEAT_MS: Millis = 20;
 /// The manager's lease.
 pub const LEASE_MS: Millis = 3 * HEARTBEAT_MS;
-/// How long arcs stay where they fell after a loss.
+/// The time between a loss and the rebalance.
 pub const REBALANCE_MS: Millis = 20 * HEARTBEAT_MS;
-/// How long nothing may change before a cluster counts as whole: longer than anything that it waits for.
+/// How long nothing may change before a cluster counts as healthy: longer than anything that it
+/// waits for.
 const STILL_MS: Millis = REBALANCE_MS + LEASE_MS;
-/// How long after the last fault a loss of all copies is left as it is, while everything else must go on.
+/// How long after the last fault a loss of all copies is not accepted, while everything else must
+/// be served.
 const LOSS_WAIT: Micros = 400_000;
-/// How long a cluster may take to be whole again when all faults are over.
+/// How long a cluster may take to become healthy when all faults are over.
 const HEALS_WITHIN: Micros = 4_000_000;
 /// The wall clock at the start.
 const BIRTH: u64 = 100_000_000;
 
-/// What happens next.
+/// An event.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A connection delivers a frame.
     Pump(LinkId, Dir),
-    /// A frame from a connection that nobody remembers reaches an address.
+    /// A frame from a connection that no longer exists reaches an address.
     Ghost(usize, Frame),
     /// The manager is started.
     ManagerStart,
     /// The manager looks at the time.
     ManagerTick(Pid),
-    /// What the manager is saving gets to its disk.
+    /// A save of the manager reaches its disk.
     ManagerSaved(Pid),
     /// The manager tries a node's port.
     TryPort(Pid, Incarnation, usize),
@@ -76,7 +78,7 @@ pub enum Event {
     NodeStart(usize),
     /// A node dials the manager.
     NodeConnect(Pid),
-    /// A node looks whether its connection to the manager still speaks.
+    /// A node checks whether its connection to the manager is silent.
     NodeTimeout(Pid, LinkId),
     /// A node sends a heartbeat.
     NodeBeat(Pid, LinkId, bool),
@@ -86,42 +88,42 @@ pub enum Event {
     NodeFinish(Pid),
     /// A node sweeps its tombstones.
     NodeSweep(Pid),
-    /// Something that a node waits for is on its disk.
+    /// A node's disk has reached an entry that the node waits for.
     OnDisk(Pid, Due),
     /// A node ends.
     NodeEnd(usize, End),
-    /// The last of those who keep a key ends, if it is this start of its process and still in this view, and the
-    /// manager this start of it; and its disk is lost.
+    /// The last replica of a key ends and its disk is lost, if the node and the manager are still
+    /// these incarnations, in this view.
     Topple(usize, Pid, Epoch, Pid),
     /// A client is started.
     ClientStart(usize),
-    /// A client's thread goes on.
+    /// A client's thread continues.
     Wake(Pid, usize, usize),
     /// A client sends commits.
     Flush(Pid, usize, usize),
-    /// An attempt has been waited for long enough.
+    /// An attempt times out.
     Patience(TaskId, u64),
     /// A dial has failed.
     Unsent(Tag),
-    /// A refresh has been waited for long enough.
+    /// A refresh times out.
     RefreshOver(Pid, usize, usize, u64),
-    /// The operator does something.
+    /// The operator acts.
     Operate,
-    /// Something breaks.
+    /// A fault.
     Fault,
     /// A copy of the manager's folder is kept.
     KeepCopy,
-    /// It takes the folder's place.
+    /// The copy replaces the folder.
     PutCopy,
-    /// Somebody copies a data folder, or starts what he has copied again.
+    /// A data folder is copied, or an existing copy is started again.
     CopyFolder,
-    /// A node that joins and dies over and over does one of the two, so many times.
+    /// A node that joins and dies repeatedly does one of the two, so many times more.
     Flap(usize, u64),
     /// A cut ends.
     Mend(Party, Party),
     /// No more faults.
     Calm,
-    /// Looks whether all is well.
+    /// Checks how far the end has come.
     Look,
 }
 
@@ -144,17 +146,17 @@ impl KeyInfo {
 
 /// An address where nodes run.
 pub struct Slot {
-    /// The one that does.
+    /// The running node.
     pub process: Option<Process>,
     /// Its disk.
     pub disk: Disk,
-    /// The last starts of a process with that (L5).
+    /// The last incarnations with this disk (L5).
     pub starts: Vec<Pid>,
-    /// Of which address's disk this is a copy.
+    /// The address of whose disk this is a copy.
     pub copy_of: Option<usize>,
-    /// How fast its clock of leases runs, in thousandths above or below the manager's.
+    /// The drift of its clock for leases, in thousandths above or below the manager's.
     drift: i64,
-    /// How far its wall clock is off, in milliseconds.
+    /// The skew of its wall clock, in milliseconds.
     skew: i64,
 }
 
@@ -172,16 +174,16 @@ impl Slot {
     }
 }
 
-/// A broken promise.
+/// A violation of the promise.
 #[derive(Debug)]
 pub struct Violation {
-    /// Which run.
+    /// The run's seed.
     pub seed: u64,
-    /// What is wrong.
+    /// The violation.
     pub why: String,
-    /// What happened last, if the run was traced.
+    /// The end of the trace, if the run was traced.
     pub trace: Vec<String>,
-    /// After how many steps.
+    /// The number of steps before it.
     pub steps: u64,
 }
 
@@ -205,19 +207,19 @@ fn trace_length() -> usize {
 
 /// A cluster, its clients, its network, its faults.
 pub struct World {
-    /// Decides everything.
+    /// The source of all decisions.
     pub rng: Rng,
-    /// What this seed is about.
+    /// The plan of this seed.
     pub plan: Plan,
     /// The time.
     pub now: Micros,
     /// Connections.
     pub links: BTreeMap<LinkId, Link>,
-    /// Who is cut off from whom, and until when.
+    /// Cuts between parties, and when they end.
     pub cuts: BTreeMap<(Party, Party), Micros>,
     /// The manager.
     pub manager: Manager,
-    /// Who orders changes.
+    /// The operator.
     pub operator: Operator,
     /// The nodes' addresses.
     pub slots: Vec<Slot>,
@@ -229,31 +231,31 @@ pub struct World {
     pub tasks: BTreeMap<TaskId, Task>,
     /// The keys.
     pub keys: Vec<KeyInfo>,
-    /// What clients did.
+    /// The history of the clients' operations.
     pub history: History,
     /// The number of the last value that was put.
     pub last_value: u32,
-    /// In numbers.
+    /// Counts of events.
     pub counts: Counts,
-    /// Who was the last of all who keep some key to end, of these that ended one after the other.
+    /// The last replica of a key to end, where they ended one after the other.
     pub toppled: Option<Pid>,
     /// Whether faults are over.
     pub is_calm: bool,
     /// Whether only the last gets remain.
     pub is_final: bool,
-    /// Keys that are still to be read at the end.
+    /// Keys that have yet to be read at the end.
     pub final_gets: Vec<Key>,
     /// How many of those gets failed.
     pub final_failures: usize,
-    /// The address where copies of data folders are started, if they are.
+    /// The address where copies of data folders are started, if there are any.
     pub copies_at: Option<usize>,
     seed: u64,
-    /// How far the clock is off that is ahead of all others.
+    /// The skew of the clock that is ahead of all others.
     foremost: i64,
     queue: BTreeMap<(Micros, u64), Event>,
     serial: u64,
     calm_at: Micros,
-    /// The newest view, and since when it has been that.
+    /// The newest view, and since when it is the newest.
     newest: (Epoch, Micros),
     violation: Option<String>,
     trace: Option<VecDeque<String>>,
@@ -263,14 +265,15 @@ pub struct World {
 }
 
 impl World {
-    /// A cluster that has not been born.
+    /// A cluster before its birth.
     pub fn new(seed: u64, is_traced: bool) -> World {
         let mut rng = Rng::new(seed);
         let plan = Plan::draw(&mut rng).with_leases(seed).with_lies(!seed).with_older(seed);
         let plan = plan.with_least(seed);
         let plan = plan.with_topples(seed);
         let keys = (0..plan.keys).map(KeyInfo::numbered).collect();
-        // In some runs with disks there is an address more, where copies of data folders are started.
+        // In some runs with disks there is another address, where copies of data folders are
+        // started.
         let copies = usize::from(plan.durability != Durability::None && seed % 3 == 1);
         let slots: Vec<Slot> =
             (0..plan.slots + copies).map(|_| Slot::drawn(&mut rng, plan.skew)).collect();
@@ -358,19 +361,19 @@ impl World {
         Ok(self.counts)
     }
 
-    /// Lets something happen later.
+    /// Plans an event.
     pub fn after(&mut self, wait: Micros, event: Event) {
         self.serial += 1;
         self.queue.insert((self.now + wait, self.serial), event);
     }
 
-    /// A number that nothing else has.
+    /// A new unique number.
     pub fn fresh(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
-    /// Notes a broken promise.
+    /// Notes a violation.
     pub fn fail(&mut self, why: String) {
         self.violation.get_or_insert(why);
     }
@@ -389,12 +392,12 @@ impl World {
         }
     }
 
-    /// The wall clock of somebody who is off by so much.
+    /// A wall clock with this skew.
     pub fn wall(&self, skew: i64) -> u64 {
         (BIRTH + self.now / 1000 * self.plan.speed).saturating_add_signed(skew)
     }
 
-    /// What the clocks on the wall show that are behind all others and ahead of them.
+    /// The readings of the wall clocks that are behind and ahead of all others.
     pub fn walls(&self) -> (u64, u64) {
         let hindmost = self.slots.iter().map(|slot| slot.skew).min().unwrap_or(0).min(0);
         (self.wall(hindmost), self.wall(self.foremost))
@@ -412,7 +415,7 @@ impl World {
         self.slots_by_pid.get(&pid).copied().expect("every process has an address")
     }
 
-    /// Who listens at an address.
+    /// The process that listens at an address.
     pub fn listener(&self, party: Party) -> Option<Pid> {
         match party {
             Party::Manager => self.manager.gate.as_ref().map(|_| self.manager.pid),
@@ -442,7 +445,7 @@ impl World {
         }
     }
 
-    /// Until when whoever an event concerns is stopped.
+    /// Until when the process of an event is stopped.
     fn stopped_until(&self, event: &Event) -> Micros {
         let party = match event {
             Event::ManagerTick(pid) | Event::ManagerSaved(pid) | Event::TryPort(pid, ..) => {
@@ -485,7 +488,8 @@ impl World {
             Event::ManagerSaved(pid) => self.manager_saved(pid),
             Event::TryPort(pid, node, tries) => self.manager_tries_port(pid, node, tries),
             Event::NodeStart(slot) => {
-                // When all faults are over those who run must do, unless the operator says otherwise.
+                // When all faults are over the running nodes must suffice, unless the operator
+                // starts more.
                 if self.slots[slot].process.is_none() && !self.is_calm {
                     self.start_node(slot);
                 }
@@ -533,12 +537,13 @@ impl World {
         self.calm_at
     }
 
-    /// Whether the last fault was so long ago that everything that can be served must be.
+    /// Whether the last fault was so long ago that everything without a loss must be served.
     pub fn has_waited_for_losses(&self) -> bool {
         self.now > self.calm_at + LOSS_WAIT
     }
 
-    /// Looks how far the end has come: whole again, then every key read once, then checked.
+    /// Checks how far the end has come: healthy again, then every key is read once, then the
+    /// history is checked.
     fn look(&mut self) {
         if self.now > self.calm_at + HEALS_WITHIN {
             let health = self.unhealed().unwrap_or_else(|| "operations do not end".into());

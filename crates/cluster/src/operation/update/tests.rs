@@ -1,4 +1,4 @@
-//! C5 as short stories: what the members of the write set say, and what follows.
+//! C5 in short sequences of the members' replies and their consequences.
 
 use super::*;
 use crate::ids::Epoch;
@@ -47,7 +47,7 @@ fn fence(round: &mut RmwRound<u32>, synced: &[Found<u32>], blind: &[Found<u32>])
     need
 }
 
-/// One that has sent its swap of `plain(5)` under the first epoch.
+/// A round that has sent its swap of `plain(5)` under the first epoch.
 fn swapping() -> RmwRound<u32> {
     let mut round = RmwRound::new();
     assert_eq!(round.begin(&routes(1), 0), [0, 1]);
@@ -135,7 +135,7 @@ fn a_fence_needs_every_member_and_a_synced_primary() {
     round.got(0, answer());
     round.got(1, ReadAnswer::WrongEpoch);
     assert_eq!(round.conclude(), (Need::View, None));
-    // The answers of an attempt before do not count.
+    // The answers of the previous attempt do not count.
     round.begin(&routes(1), 0);
     round.got(1, answer());
     assert_eq!(round.conclude(), (Need::View, None));
@@ -226,9 +226,9 @@ fn r1_under_a_new_epoch_the_fence_decides_the_outcome() {
     let sibling = plain(5).successor(op(2));
     assert!(sibling > own);
     for (top, need, outcome) in [
-        // On top: completed, and done.
+        // The highest version: completed, and done.
         (own, Need::Attempt, None),
-        // Gone for good: once more, with what stands there now.
+        // Lost: try again, with the present version as the base.
         (plain(5), Need::Choice, None),
         (sibling, Need::Choice, None),
         (plain(6), Need::Nothing, Some(Outcome::Unknown)),
@@ -258,7 +258,7 @@ fn a_successor_that_was_stored_is_spread_only_under_its_own_epoch() {
     replies(&mut round, &[STORED]);
     round.begin(&routes(1), 0);
     assert_eq!(replies(&mut round, &[REFUSED_EPOCH]), (Need::View, None));
-    // The same epoch: the identical write. Another: the fence.
+    // In the same epoch the identical write, in another the fence.
     round.begin(&routes(1), 0);
     assert!(matches!(round.request(), Request::Write { expected: None, .. }));
     assert_eq!(replies(&mut round, &[REFUSED_EPOCH]), (Need::View, None));

@@ -40,8 +40,7 @@ impl World {
         }
     }
 
-    /// Connects anew after a while; unless it has left the cluster, and there is nothing to connect for: then
-    /// its process ends.
+    /// Connects again after a while. A node that has left the cluster exits instead.
     fn connect_later(&mut self, pid: Pid) {
         if self.process(pid).is_some_and(|process| process.left_with.is_some()) {
             self.counts.left += 1;
@@ -51,7 +50,7 @@ impl World {
         self.after(pause, Event::NodeConnect(pid));
     }
 
-    /// Gives up a control connection on which nothing comes.
+    /// Gives up a silent control connection.
     pub fn node_times_out(&mut self, pid: Pid, link: LinkId) {
         let now = self.now;
         let Some(process) = self.process(pid).filter(|p| p.control == Some(link)) else { return };
@@ -78,8 +77,8 @@ impl World {
         }
     }
 
-    /// The manager tells how often heartbeats are to come. If that is news the next one comes at once: by the
-    /// old interval it may be a long time off.
+    /// The manager sets the heartbeat interval. If it is new the next heartbeat is sent at once: by
+    /// the old interval it may be a long time off.
     fn node_paced(&mut self, pid: Pid, link: LinkId, every: Millis) {
         let Some(process) = self.process(pid).filter(|p| p.heartbeat_ms != every) else { return };
         process.heartbeat_ms = every;
@@ -102,7 +101,7 @@ impl World {
         let Some(frame) = self.take_in(slot, link, frame) else { return };
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         match frame {
-            // Whoever has left begins nothing new with a manager that takes it for a newcomer.
+            // A node that has left must not join again if the manager takes it for a new one.
             Frame::Table(_, active, ..)
                 if process.left_with.is_some_and(|epoch| epoch <= active) =>
             {

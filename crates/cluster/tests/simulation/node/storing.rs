@@ -1,8 +1,8 @@
-//! What a node hands in to its disk, and what waits for that.
+//! A node's log entries, and actions that wait for the disk.
 //!
-//! As `storage` does it: with `sync` an answer that vouches for a record leaves when that record is durable, and an
-//! arc counts as fetched when its records are; with `async` nobody waits for records. With both, a view is acknowledged
-//! only when it is durable (`storage/src/control.rs`).
+//! As in `storage`: with `sync` an answer that acknowledges a record is sent when the record is
+//! durable, and an arc counts as fetched when its records are; with `async` nothing waits for
+//! records. With both, a view is acknowledged only when it is durable (`storage/src/control.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,20 +22,21 @@ use crate::disk::{Disk, Entry, Noted, RecoveredRecords, set_aside, take_arc};
 use crate::network::{Dir, Frame, LinkId, Party, Pid};
 use crate::world::{Event, Key, KeyInfo, Micros, Slot, World};
 
-/// What is due when something is on the disk.
+/// An action that waits for the disk.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are answers")]
 pub enum Due {
-    /// An answer to a write, on its connection, if there is one; and what it has stored where nobody else is to.
+    /// An answer to a write, on its connection, if there is one; and the stored version where this
+    /// node is the whole write set.
     Answer(Option<LinkId>, Frame, Option<(Key, Version)>),
-    /// Arcs were fetched to their ends under a view.
+    /// Arcs were fully fetched under a view.
     Fetched(Epoch, Vec<u16>),
-    /// The thread that reads what comes from the manager goes on.
+    /// The reader of the manager's frames continues.
     Control,
 }
 
 impl Process {
-    /// One that starts with what a disk has.
+    /// A process that starts with a disk.
     fn with_disk(self, disk: &Disk, starts: Vec<Incarnation>, keys: &[KeyInfo]) -> Process {
         let Some(life) = disk.life(keys) else { return self };
         let holdings = Holdings::new(self.who.id.clone(), self.who.incarnation);
@@ -54,7 +55,8 @@ impl Process {
         self.promise() == Durability::Sync
     }
 
-    /// Hands in what it holds of a key, where an answer vouches for it; with `async` where that was just stored.
+    /// Logs its record of a key where an answer acknowledges it; with `async` where it was just
+    /// stored.
     pub(super) fn vouch(&mut self, key: Key, answer: WriteAnswer) {
         let vouches = match answer {
             WriteAnswer::Stored | WriteAnswer::BlindStored => true,
@@ -67,14 +69,14 @@ impl Process {
         }
     }
 
-    /// Adopts a view, and does with its records what that says. `None` if it is not newer.
+    /// Adopts a view, and updates its records accordingly. `None` if it is not newer.
     fn adopt(&mut self, keys: &[KeyInfo], routes: Arc<Routes>, wall: u64) -> Option<Adoption> {
         let follows = routes.view().before() == self.holdings.epoch();
         let adoption = self.holdings.adopt(routes.clone())?;
         self.clear(keys, &adoption, follows);
         self.gathered.clear();
         if !self.holdings.has_been_member() {
-            // Its last life stays the one that the disk tells of.
+            // The disk's last incarnation stays the one before.
             return Some(adoption);
         }
         let mut held = std::mem::take(&mut self.held);
@@ -101,7 +103,7 @@ impl Process {
     }
 }
 
-/// Records of an earlier life, as a process keeps them.
+/// Stale records, as a process keeps them.
 fn stored(held: &RecoveredRecords) -> std::collections::BTreeMap<Key, Stored> {
     let of = |(key, (version, body)): (&Key, &(Version, _))| {
         let (version, body, state) = (*version, *body, State::Pending);
@@ -120,7 +122,7 @@ impl World {
         process.with_disk(disk, starts, &self.keys)
     }
 
-    /// Hands in what a process has stored. Returns when that is durable.
+    /// Logs a process's new entries. Returns when they are durable.
     pub(super) fn hand_in(&mut self, slot: usize) -> Micros {
         let now = self.now;
         let Some(process) = self.slots[slot].process.as_mut() else { return now };
@@ -137,7 +139,7 @@ impl World {
         for entry in entries {
             match entry {
                 Entry::View(noted) => {
-                    // The disk is told to keep it at once.
+                    // The disk is synced at once.
                     let late = self.rng.below(8) as usize;
                     let times = (written.min(durable), durable);
                     self.slots[slot].disk.note(now, late, pid, noted, times);
@@ -148,7 +150,7 @@ impl World {
         durable
     }
 
-    /// Answers a write, when what the answer vouches for is on the disk.
+    /// Answers a write, when the acknowledged record is on the disk.
     pub(super) fn answer_write(
         &mut self,
         slot: usize,
@@ -178,7 +180,7 @@ impl World {
         answer: Frame,
         alone: Option<(Key, Version)>,
     ) {
-        // Rule N3. Whoever is to hold it since has it from here.
+        // Rule N3. Members that joined the write set since have fetched it from here.
         if let Some((key, version)) = alone
             && let Some(process) = self.slots[slot].process.as_mut()
             && let Some(stored) = process.table.get_mut(&key)
@@ -190,7 +192,7 @@ impl World {
         }
     }
 
-    /// Arcs were fetched to their ends under a view: they count when that is on the disk.
+    /// Arcs were fully fetched under a view: they count when this is on the disk.
     pub(super) fn complete(&mut self, slot: usize, epoch: Epoch, arcs: Vec<u16>) {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.outbox.push(Entry::Synced(epoch, arcs.clone()));
@@ -213,7 +215,7 @@ impl World {
         }
     }
 
-    /// Something that a node waits for is on its disk.
+    /// The disk has reached an entry that a node waits for.
     pub fn on_disk(&mut self, pid: Pid, due: Due) {
         let slot = self.slot_of(pid);
         if self.listener(Party::Node(slot)) != Some(pid) {
@@ -226,7 +228,7 @@ impl World {
         }
     }
 
-    /// What a node's thread takes in that reads what comes from the manager; `None` if it waits.
+    /// Passes on a frame from the manager; `None` if the reader waits.
     pub(super) fn take_in(&mut self, slot: usize, link: LinkId, frame: Frame) -> Option<Frame> {
         match &mut self.slots[slot].process.as_mut()?.inbox {
             Some(inbox) => {
@@ -237,7 +239,7 @@ impl World {
         }
     }
 
-    /// The thread that reads what comes from the manager waits until then.
+    /// The reader of the manager's frames waits until then.
     fn stop_reading(&mut self, slot: usize, until: Micros) {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.inbox = Some(VecDeque::new());
@@ -260,7 +262,7 @@ impl World {
         }
     }
 
-    /// The manager has told a node of a view.
+    /// A node has received a view from the manager.
     pub(super) fn adopt_pushed(&mut self, slot: usize, (routes, active): (Arc<Routes>, Epoch)) {
         let wall = self.node_now(slot).wall;
         let Some(process) = self.slots[slot].process.as_mut() else { return };

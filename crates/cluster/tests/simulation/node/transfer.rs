@@ -1,4 +1,5 @@
-//! Ranges that move from node to node: pages, and the cache of an earlier life that they are compared with (H1, H3).
+//! Transfers of ranges between nodes: pages, and stale records that they are compared with (H1,
+//! H3).
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub struct Fetch {
 }
 
 impl Process {
-    /// A page of at most `most` records, how many arcs it completes, and what is the same as theirs.
+    /// A page of at most `most` records, how many arcs it completes, and the equal buckets.
     pub(super) fn page(
         &self,
         keys: &[KeyInfo],
@@ -68,7 +69,7 @@ impl Process {
         (arcs.len(), records, compared)
     }
 
-    /// The buckets in which what is held here is just what they held, and committed.
+    /// The buckets in which this node's records equal the given ones, and are committed.
     fn same(&self, held: &[(Key, Stored)], theirs: &[(Key, Version, bool)], of: Key) -> Buckets {
         let is_same = |bucket: &Key| {
             let is_in = |key: &Key| key % of == *bucket;
@@ -98,7 +99,7 @@ impl Process {
         }
     }
 
-    /// Does with its records what a view that it has adopted says.
+    /// Drops and sets aside records as an adopted view requires.
     pub(super) fn clear(&mut self, keys: &[KeyInfo], adoption: &Adoption, follows: bool) {
         self.stale.retain(|arc, _| adoption.to_set_aside.contains(*arc));
         self.differing
@@ -119,7 +120,7 @@ impl Process {
         }
     }
 
-    /// Takes over what it held in an earlier life and a source holds as well: as committed, as it is there.
+    /// Takes over the stale records that a source has confirmed, as committed, as they are there.
     fn confirm(&mut self, now: Now, epoch: Epoch, arc: u16, same: Buckets, buckets: Key) -> bool {
         if !self.holdings.may_merge(epoch, arc.into()) {
             return false;
@@ -139,14 +140,14 @@ impl Process {
         true
     }
 
-    /// The mistake of [`Mutation::StaleKept`]: what no source has confirmed stays.
+    /// The bug of [`Mutation::StaleKept`]: records that no source has confirmed stay.
     fn keep_unconfirmed(&mut self, arc: u16) {
         for (key, stale) in self.stale.get(&usize::from(arc)).into_iter().flatten() {
             self.table.entry(*key).or_insert_with(|| stale.clone());
         }
     }
 
-    /// Merges a page, and hands its records in. Returns whether all of it counted.
+    /// Merges a page, and logs its records. Returns whether all of it counted.
     fn merge(
         &mut self,
         now: Now,
@@ -177,7 +178,7 @@ impl Process {
         true
     }
 
-    /// Arcs were fetched to their ends.
+    /// Arcs were fully fetched.
     pub(super) fn fetched(&mut self, epoch: Epoch, arcs: &[u16]) {
         for &arc in arcs {
             if !self.holdings.fetched(epoch, usize::from(arc)) {
@@ -191,7 +192,7 @@ impl Process {
         }
     }
 
-    /// The arcs that are gathered, of which all others who keep them have told what they had.
+    /// The gathered arcs for which all other members of the write set have answered.
     fn complete_gatherings(&self) -> Vec<u16> {
         let is_complete = |arc: &usize| {
             let has_told = |place| self.gathered.contains(&(*arc, place));
@@ -200,8 +201,8 @@ impl Process {
         self.holdings.revived().ones().filter(is_complete).map(|arc| arc as u16).collect()
     }
 
-    /// Who keeps an arc besides itself. A joiner may be the only one left who holds it. Where it is gathered, who
-    /// has not told what he had.
+    /// The other members of an arc's write set: a joining one may be the only one left that holds
+    /// it. In a gather, those that have not answered.
     fn sources(&self, routes: &Routes, arc: usize) -> Vec<u16> {
         let is_other = |place: &u16| routes.member(*place).id != self.who.id;
         let has_told = |place: &u16| {
@@ -213,7 +214,7 @@ impl Process {
 }
 
 impl World {
-    /// Looks whether something is to be fetched.
+    /// Fetches missing arcs, if there are any.
     pub fn node_fetch(&mut self, pid: Pid) {
         let now = self.now;
         let Some(process) = self.process(pid) else { return };
@@ -248,7 +249,7 @@ impl World {
                 wanted.entry(source).or_default().push(arc as u16);
             }
         }
-        // After an outage some of those who keep an arc have yet to come back: nobody else is to be left out.
+        // After an outage some members have yet to come back: all others must be asked.
         let which =
             if self.plan.outages { self.rng.below(wanted.len().max(1) as u64) as usize } else { 0 };
         let Some((source, arcs)) = wanted.into_iter().nth(which) else { return };
@@ -263,7 +264,7 @@ impl World {
         process.fetch = Some(Fetch { link, source, epoch, arcs, after: None, asked: now });
     }
 
-    /// Ends the gathering of arcs of which all who keep them have told what they had.
+    /// Completes the gather of arcs for which all members have answered.
     fn end_gathering(&mut self, slot: usize) {
         let Some(process) = self.slots[slot].process.as_ref() else { return };
         let (epoch, arcs) = (process.holdings.epoch(), process.complete_gatherings());
@@ -273,7 +274,7 @@ impl World {
         }
     }
 
-    /// A page reaches the node that asked for it.
+    /// A page reaches the node that requested it.
     pub fn fetch_frame(&mut self, party: Party, link: LinkId, frame: Frame) {
         let Party::Node(slot) = party else { return };
         let (now, own) = (self.now, self.node_now(slot));
