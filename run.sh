@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs a scenario or a measurement on a fresh cluster of its own, and stops it whatever happens.
+# Runs a scenario or a measurement on a fresh cluster of its own, and stops that in any case.
 set -euo pipefail
 
-# As seen from the folder the script was called in, which it leaves.
+# Relative to the caller's folder, which the script leaves.
 for variable in GTSTORE_BIN GTSTORE_SECRET_FILE; do
     if [[ -n ${!variable:-} ]]; then export "$variable=$(realpath -m -- "${!variable}")"; fi
 done
@@ -37,7 +37,7 @@ Exit code 0: all results right; 1: one was wrong, or something failed; 2: bad ar
 EOF
 }
 
-# Set while ./start_service works, so that a signal in the middle of it is no leak.
+# Set while ./start_service works, so that a signal meanwhile leaves no process behind.
 starting=
 # Set while a cluster of ours runs: only that one is ever stopped.
 started=
@@ -47,7 +47,7 @@ scratch=
 
 on_exit() {
     local status=$?
-    # What is called from here on ignores these too, so that Ctrl-C again does not leave half of it.
+    # Commands from here on ignore these too, so that a second Ctrl-C does not interrupt the cleanup.
     trap '' INT TERM HUP QUIT
     # It is the last that was started. By $!, since a signal may come before that is kept anywhere.
     if [[ -n $working && -n ${!:-} ]]; then
@@ -55,7 +55,8 @@ on_exit() {
         wait "$!" || true
     fi
     if [[ -n $starting && -n ${!:-} ]]; then
-        # It cleans up after itself when it is told to end; if it got ready first, it is ours to stop.
+        # It cleans up after itself when it is interrupted; if it was ready before, this script has to stop the
+        # service.
         kill -TERM "$!" 2>/dev/null || true
         if wait "$!"; then started=yes; fi
     fi
@@ -74,7 +75,7 @@ start_cluster() { # nodes copies
     starting=yes
     ./start_service --nodes "$1" --rep "$2" --fresh &
     wait "$!" || status=$?
-    # In this order: a signal in between stops what runs.
+    # The order matters: a signal in between stops the cluster.
     ((status)) || started=yes
     starting=
     if ((status)); then exit "$status"; fi
@@ -90,8 +91,8 @@ stop_cluster() {
     fi
 }
 
-# In the background, since bash acts on a signal only between commands and while it waits. What is
-# started so ignores Ctrl-C, and is ended by on_exit.
+# In the background, since bash handles a signal only between commands and while it waits. Background commands ignore
+# Ctrl-C, and on_exit stops them.
 bench() {
     local status=0
     working=yes
@@ -109,7 +110,7 @@ scenario() { # name nodes copies
 }
 
 throughput() {
-    # Each fresh cluster wipes logs/, so the rows are collected beside it.
+    # Each fresh cluster wipes logs/, so the rows are collected in another folder.
     scratch=$(mktemp -d)
     local copies
     for copies in 1 3 5; do

@@ -1,15 +1,13 @@
-//! Dumps: all of a cluster's keys to one file, and from one, while the cluster serves.
+//! Dumps: copying all of a cluster's keys to a file and back while the cluster serves.
 //!
-//! `save` goes along the line on which a listing goes ([`crate::listing`]), so that each key that
-//! is there from beginning to end is met once, whoever joins or leaves meanwhile; what each holds
-//! is read as any client reads it. So a dump holds each key as it was at some moment between its
-//! beginning and its end, and not all keys as they were at one moment. `load` puts what a dump
-//! holds, as any client puts. `file` is where the bytes go to or come from; [`mod@format`] says
-//! what they are.
+//! `save` follows the order of a listing ([`crate::listing`]), so each key that exists throughout
+//! is met once, even if nodes join or leave meanwhile, and reads each key as any client does. So a
+//! dump has each key as of some moment between its start and its end, but is not a consistent
+//! snapshot. `load` puts the records of a dump as any client does. `file` handles the file;
+//! [`mod@format`] defines its bytes.
 //!
-//! A few threads talk to the nodes, each about a batch of its own; the caller's own thread does the
-//! file. Between them are short queues, so that what is held in memory does not grow with the
-//! cluster.
+//! A few threads call the nodes, each with a batch of its own; the caller's thread accesses the
+//! file. The queues between them are short, so memory use does not grow with the cluster.
 
 use std::io;
 use std::time::Duration;
@@ -28,20 +26,20 @@ pub(crate) use file::{from_file, to_file};
 
 use format::ReadError;
 
-/// Batches under way at once. One waits for the slowest of its nodes; a few more keep the others at
-/// work, and there are not so many that they crowd out other clients.
+/// Batches under way at once. One waits for the slowest of its nodes; a few more keep the other
+/// nodes busy without crowding out other clients.
 const THREADS: usize = 4;
 
-/// A dump that was made.
+/// The figures of a complete dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dumped {
-    /// How many keys it has.
+    /// The number of its keys.
     pub keys: u64,
     /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// What became of the keys of a dump that was loaded.
+/// The figures of a load.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// How many were put.
@@ -56,7 +54,7 @@ pub struct Loaded {
     pub bytes: u64,
     /// The first key that was not put for certain, and why.
     pub first: Option<(Vec<u8>, ClientError)>,
-    /// The cluster did not take anything any more: what came then was not tried.
+    /// Whether the load stopped because the cluster did not accept anything any more.
     pub gave_up: bool,
 }
 
@@ -90,65 +88,66 @@ impl Loaded {
     }
 }
 
-/// Why a dump was not made, or not loaded.
+/// The reason a dump or a load failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
-    /// The cluster does not tell all that it holds. No dump was made.
+    /// The cluster did not return all its keys. No dump was written.
     #[error("no dump was made: {0}")]
     Client(#[from] ClientError),
-    /// The manager began another cluster in the middle of it. No dump was made.
+    /// The manager started another cluster meanwhile. No dump was written.
     #[error("no dump was made: the manager began another cluster meanwhile")]
     OtherCluster,
-    /// Standard output is where a person would get the bytes.
+    /// Standard output is a terminal.
     #[error("a dump is not for a terminal: give a file, or > FILE")]
     Terminal,
-    /// It cannot be written. No dump was made.
+    /// The file cannot be written. No dump was written.
     #[error("cannot write {name}: {source}")]
     Write {
-        /// Where it was to go.
+        /// The target.
         name: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// It cannot be read, or is none, or is damaged. Nothing was changed.
+    /// The file cannot be read, is no dump, or is damaged. Nothing was changed.
     #[error("{name}: {source}; nothing was changed")]
     Read {
-        /// Where it was to come from.
+        /// The source.
         name: String,
-        /// What is wrong with it.
+        /// The cause.
         source: ReadError,
     },
-    /// Some of it is longer than the cluster takes. Nothing was changed.
+    /// Some keys or values exceed the cluster's limits. Nothing was changed.
     #[error(
         "{name}: {too_long} of {} would not be taken; the first: {}: {}; nothing was changed (client --limits raises \
          what the cluster takes)", Count(*.keys, "key"), escaped(&.first.0), .first.1
     )]
     TooLong {
-        /// Where it was to come from.
+        /// The source.
         name: String,
         /// How many of its keys, or their values, are too long.
         too_long: u64,
-        /// How many keys it has.
+        /// The number of its keys.
         keys: u64,
-        /// The first of them, and what is said of it.
+        /// The first of them, and its error.
         first: Box<(Vec<u8>, ClientError)>,
     },
-    /// Not everything could be read, of what could not be read twice. What came before was put.
+    /// A stream that cannot be checked in advance is damaged. The records before the damage were
+    /// put.
     #[error("{name}: {source}; before that {}", loaded.counts(None))]
     ReadLate {
-        /// Where it came from.
+        /// The source.
         name: String,
-        /// What is wrong with it.
+        /// The cause.
         source: ReadError,
-        /// What came before.
+        /// The figures of the part before the damage.
         loaded: Box<Loaded>,
     },
-    /// The cluster did not take everything.
+    /// The cluster did not accept everything.
     #[error("{name}: {}", loaded.counts(*total))]
     Partly {
-        /// Where it came from.
+        /// The source.
         name: String,
-        /// What became of it.
+        /// The figures of the load.
         loaded: Box<Loaded>,
         /// How many keys the dump has, if that is known.
         total: Option<u64>,

@@ -1,11 +1,11 @@
-//! Where a dump goes to, and where it comes from.
+//! The file of a dump, or the stream.
 //!
-//! A dump is written under another name in FILE's folder, and gets its name when all of it is on
-//! the disk. So what stands under the name is always a complete dump: the old one, or the new one.
-//! What is no file (a pipe, a device, standard output) is written as it comes, and whoever reads it
-//! finds its end missing if it fails.
+//! A dump is written under another name in FILE's folder, and renamed when all of it is on the
+//! disk. So FILE is always a complete dump: the old one, or the new one. A pipe, a device or
+//! standard output is written directly; after a failure its reader finds that the end block is
+//! missing.
 //!
-//! A dump that comes from a file is read twice, first only to check it.
+//! A dump in a file is read twice, the first time only to check it.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, IsTerminal, Seek, SeekFrom, Write};
@@ -24,11 +24,11 @@ use crate::store::GTStoreClient;
 /// Bytes that are read from a file at a time. Blocks are larger, mostly, and pass by.
 const BUFFER: usize = 64 << 10;
 
-/// Dumps the cluster to a file; to standard output for `-`. A signal that ends the process
-/// meanwhile leaves nothing behind.
+/// Dumps the cluster to a file; to standard output for `-`. A signal that stops the process
+/// meanwhile leaves no partial file.
 ///
 /// # Errors
-/// [`DumpError`]; what the file was before it still is.
+/// [`DumpError`]; the previous file is then unchanged.
 pub(crate) fn to_file(store: &GTStoreClient, path: &Path) -> Result<Dumped, DumpError> {
     let name = name(path, "standard output");
     let failed = |source| DumpError::Write { name: name.clone(), source };
@@ -44,7 +44,7 @@ pub(crate) fn to_file(store: &GTStoreClient, path: &Path) -> Result<Dumped, Dump
 /// Loads a dump from a file; from standard input for `-`.
 ///
 /// # Errors
-/// [`DumpError`], also where the cluster did not take everything.
+/// [`DumpError`], also if the cluster did not accept everything.
 pub(crate) fn from_file(store: &GTStoreClient, path: &Path) -> Result<Loaded, DumpError> {
     let name = name(path, "standard input");
     let bad = |source| DumpError::Read { name: name.clone(), source };
@@ -81,7 +81,7 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
 }
 
-/// Checks what can be read twice.
+/// Checks a file that can be read twice.
 fn check(store: &GTStoreClient, file: &mut File) -> Result<Option<Checked>, ReadError> {
     if !file.metadata()?.is_file() {
         return Ok(None);
@@ -93,9 +93,9 @@ fn check(store: &GTStoreClient, file: &mut File) -> Result<Option<Checked>, Read
     Ok(Some(checked))
 }
 
-/// What a dump is written to.
+/// The target of a dump.
 enum Target {
-    /// Something that takes bytes, and is not replaced.
+    /// A pipe or a device, which is written directly.
     Stream(File),
     /// A file under another name until it is complete.
     Aside { aside: NamedTempFile, path: PathBuf },
@@ -108,7 +108,7 @@ impl Target {
         }
         let (path, permissions) = match fs::metadata(path) {
             Ok(old) if old.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            // Whoever could read the old one can read the new one; and a link stays one.
+            // The new file gets the old one's permissions, and a link stays a link.
             Ok(old) if old.is_file() => (fs::canonicalize(path)?, Some(old.permissions())),
             Ok(_) => return File::options().write(true).open(path).map(Target::Stream),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
@@ -144,7 +144,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
-/// Has a signal remove what was begun, and end the process.
+/// Makes a signal remove the partial file and stop the process.
 fn clean_up_when_stopped(
     stop: signals::StopSignals,
     aside: PathBuf,

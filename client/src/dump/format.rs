@@ -1,4 +1,4 @@
-//! The bytes of a dump: a header, blocks of records, and a block that ends it.
+//! The bytes of a dump: a header, blocks of records, and an end block.
 //!
 //! ```text
 //! header: magic 8 bytes | format u16 | cluster u64 | began u64 | salt u32 | crc u32
@@ -7,14 +7,15 @@
 //! end:    keys u64 | ended u64
 //! ```
 //!
-//! All numbers are big-endian; `docs/dump.md` says what they mean. A block's checksum is CRC-32 (of
-//! IEEE) over the salt, the block's own place in the file, kind, length and body. So a block that
-//! is missing, there twice, in another's place or from another dump is as bad as a wrong byte: it,
-//! or the one behind it, stands where its checksum does not hold. A dump without an end block was
-//! cut, and nothing may follow that block.
+//! All numbers are big-endian; `docs/dump.md` explains them. A block's checksum is CRC-32 (of IEEE)
+//! over the salt, the block's own place in the file, kind, length and body. So a missing block, a
+//! duplicate, a moved one or one from another dump is detected like a wrong byte: it, or the next
+//! one, is at a place where its checksum does not match. A dump without an end block was cut off,
+//! and nothing may follow that block.
 //!
-//! [`DumpWriter`] and [`DumpReader`] hold no more than one block, and the reader allocates nothing by a
-//! length that was not held against [`MOST`]. What the blocks are for is not known here.
+//! [`DumpWriter`] and [`DumpReader`] buffer no more than one block, and the reader checks each
+//! length against [`MOST`] before it allocates memory. This module does not know what the blocks
+//! are used for.
 
 use std::io::{self, Read, Write};
 
@@ -29,19 +30,19 @@ const MAGIC: &[u8; 8] = b"GTStoDMP";
 /// no values above 1 MiB and no blocks above 4 MiB.
 pub const FORMAT: u16 = 2;
 
-/// Bytes of a header. The same in all formats, as is where the checksum stands: so a newer format
-/// can be told from a damaged file.
+/// Bytes of a header. Its size and the position of its checksum are the same in all formats, so a
+/// newer format is distinguished from a damaged file.
 pub const HEADER: usize = 34;
 
 /// Bytes in front of a block's body.
 pub const HEAD: usize = 9;
 
-/// Longest body of a block, in bytes; a longer one is damage. What is written ends with the record
-/// that reaches [`FULL`].
+/// Longest body of a block, in bytes; a longer one is damage. The writer ends a block with the
+/// record that reaches [`FULL`].
 pub const MOST: usize = 68 << 20;
 
-/// A block of so many bytes takes no more records: enough to make the work around a block not
-/// count, little beside what a program has anyway.
+/// A block of so many bytes is full: large enough that the overhead of a block is negligible, small
+/// compared with a program's other memory.
 pub const FULL: usize = 1 << 20;
 
 const _: () = assert!(FULL + 1 + 8 + 2 + KEY_CEILING + 4 + VALUE_CEILING <= MOST);
@@ -52,18 +53,18 @@ const END: u8 = 2;
 /// The one flag of a record: it expires.
 const EXPIRES: u8 = 1;
 
-/// What a dump begins with.
+/// The start of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// The cluster that it was made of.
+    /// The cluster that was dumped.
     pub cluster: ClusterId,
     /// When it was begun, in milliseconds since 1970 by the cluster's clocks.
     pub began: u64,
-    /// Drawn at random for each dump: marks its blocks.
+    /// Random bits that identify the blocks of one dump.
     pub salt: u32,
 }
 
-/// What a dump ends with.
+/// The end of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
     /// How many records it has.
@@ -72,14 +73,14 @@ pub struct End {
     pub ended: u64,
 }
 
-/// A key and what it holds.
+/// A key and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DumpRecord<'a> {
     /// The key: up to [`KEY_CEILING`] bytes.
     pub key: &'a [u8],
     /// Its value: up to [`VALUE_CEILING`] bytes.
     pub value: &'a [u8],
-    /// Until when it lives, in milliseconds since 1970; `None`: for ever.
+    /// Its expiry time, in milliseconds since 1970; `None`: it never expires.
     pub expiry: Option<u64>,
 }
 
@@ -112,7 +113,7 @@ impl<'a> DumpRecord<'a> {
     }
 }
 
-/// Some records, as they stand in a dump.
+/// Some records, encoded as in a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// Head and body; the head is filled in when the block is written.
@@ -151,7 +152,7 @@ impl Block {
         std::iter::from_fn(move || DumpRecord::decode(&mut rest).ok())
     }
 
-    /// A block whose bytes came from a file.
+    /// A block from a file's bytes.
     fn of(bytes: Vec<u8>) -> Result<Block, DecodeError> {
         let mut rest = Decoder::new(&bytes[HEAD..]);
         let mut keys = 0;
@@ -205,7 +206,7 @@ impl<W: Write> DumpWriter<W> {
         self.seal(RECORDS, block.bytes)
     }
 
-    /// Writes the end. Returns how many records and how many bytes the whole dump has.
+    /// Writes the end. Returns the number of records and of bytes of the whole dump.
     pub fn end(mut self, ended: u64) -> io::Result<(u64, u64)> {
         let mut bytes = vec![0; HEAD];
         bytes.put_u64(self.keys);
@@ -236,7 +237,7 @@ pub enum ReadError {
     /// It begins as something else.
     #[error("this is no dump of GT Store")]
     Foreign,
-    /// It is a good header's word that what follows is to be read in another way.
+    /// The header is valid and announces another format.
     #[error(
         "a dump of format {0}, and this client reads formats up to {FORMAT}: use a newer client"
     )]
@@ -247,7 +248,7 @@ pub enum ReadError {
         /// Where the header or the block begins that is bad, in bytes from the dump's own
         /// beginning.
         place: u64,
-        /// What is wrong with it.
+        /// The defect.
         what: &'static str,
     },
 }
@@ -281,12 +282,12 @@ impl<R: Read> DumpReader<R> {
         }
     }
 
-    /// What it begins with.
+    /// The header.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// What it ends with, once all has been read.
+    /// The end block, once everything is read.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
@@ -340,7 +341,7 @@ impl<R: Read> DumpReader<R> {
         if !matches!(kind, RECORDS | END) || length > MOST {
             return Err(self.damaged("no block begins there"));
         }
-        // No more than what is there is made room for.
+        // The allocation is no larger than the bytes that are there.
         if self.from.by_ref().take(length as u64).read_to_end(&mut bytes)? < length {
             return Err(self.damaged("it ends too soon"));
         }
@@ -357,7 +358,7 @@ impl<R: Read> DumpReader<R> {
         if end.keys == self.keys {
             Ok(end)
         } else {
-            Err(DecodeError("another number of records than its end tells"))
+            Err(DecodeError("another number of records than its end block states"))
         }
     }
 

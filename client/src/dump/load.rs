@@ -1,8 +1,8 @@
-//! From a dump to the cluster.
+//! Loading a dump into the cluster.
 //!
-//! The caller's thread reads blocks and checks them; others put what they hold, a block each. Keys
-//! that are in the cluster and not in the dump stay as they are, as do those whose time in the dump
-//! is over.
+//! The caller's thread reads blocks and checks them; others put their records, a block each. Keys
+//! that are in the cluster but not in the dump stay as they are, as do those whose records in the
+//! dump have expired.
 
 use std::io::Read;
 use std::thread;
@@ -17,18 +17,18 @@ use crate::error::ClientError;
 use crate::operation::Op;
 use crate::store::GTStoreClient;
 
-/// What a dump is found to be that was read as a whole.
+/// The result of checking a whole dump.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// How many keys it has.
+    /// The number of its keys.
     pub keys: u64,
-    /// How many of them the cluster would not take: they or their values are too long.
+    /// How many of them exceed the cluster's limits.
     pub too_long: u64,
-    /// The first of these, and what is said of it.
+    /// The first of these, and its error.
     pub first: Option<(Vec<u8>, ClientError)>,
 }
 
-/// Reads all of a dump and checks it, and holds it against the cluster's limits.
+/// Reads a whole dump, and checks it and its records against the cluster's limits.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -51,16 +51,16 @@ pub(super) fn check(store: &GTStoreClient, from: impl Read) -> Result<Checked, R
     Ok(checked)
 }
 
-/// Whether the time of a record is over.
+/// Whether a record has expired.
 fn is_due(record: &DumpRecord<'_>, now: u64) -> bool {
     record.expiry.is_some_and(|until| until <= now)
 }
 
-/// Puts everything that is in a dump. Blocks until each put has an outcome; each is tried until the
-/// client's deadline. Returns what came of it, and why not all was read, if so.
+/// Puts all records of a dump. Blocks until each put has an outcome; each is tried until the
+/// client's deadline. Returns the figures, and the error if not everything could be read.
 ///
 /// # Errors
-/// [`DumpError::System`] where there are no threads: nothing was done.
+/// [`DumpError::System`] if the system has no threads: nothing was done.
 pub(super) fn load(
     store: &GTStoreClient,
     from: impl Read,
@@ -93,7 +93,7 @@ pub(super) fn load(
     Ok((tally.into_inner(), trouble))
 }
 
-/// Puts the records of a block, unless it was given up.
+/// Puts the records of a block, unless the load was given up.
 fn put(store: &GTStoreClient, block: &Block, tally: &Mutex<Loaded>) {
     if tally.lock().gave_up {
         return;
@@ -132,7 +132,7 @@ fn put(store: &GTStoreClient, block: &Block, tally: &Mutex<Loaded>) {
     tally.gave_up |= is_any_late && !is_any_done;
 }
 
-/// Whether an error says that the cluster did not answer for as long as the deadline is.
+/// Whether an error means that the cluster did not answer until the deadline.
 fn is_late(error: &ClientError) -> bool {
     matches!(
         error,

@@ -1,12 +1,12 @@
-//! From the cluster to a dump.
+//! Saving the cluster's keys to a dump.
 //!
-//! One thread lists keys, page by page, and cuts them into batches. Others get what those hold and
-//! make blocks of it. The caller's thread writes the blocks in the order of the keys, so that two
-//! dumps of the same keys have them in the same order.
+//! One thread lists keys, page by page, and cuts them into batches. Others read the values of a
+//! batch and build blocks of them. The caller's thread writes the blocks in the order of the keys,
+//! so that two dumps of the same keys have them in the same order.
 //!
-//! How many keys a batch may have is known only afterwards, since values may be long. So it is
-//! guessed by what values were like up to now; where they bring more than was guessed, those that
-//! are left are asked for again.
+//! The right size of a batch is known only afterwards, since values may be long. So it is estimated
+//! from the values up to now; if a batch returns more bytes than estimated, the keys that are left
+//! are requested again.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,31 +24,31 @@ use crate::error::ClientError;
 use crate::operation::{Done, Op};
 use crate::store::GTStoreClient;
 
-/// Keys that all nodes together are asked for at once: a few batches for each thread.
+/// Keys of one page from all nodes together: a few batches for each thread.
 const PAGE: usize = 64 << 10;
 
-/// Keys that one node is asked for at once, at least: in a large cluster each has few of a page.
+/// The fewest keys to request from one node: in a large cluster each has few of a page.
 const LEAST: usize = 1 << 10;
 
-/// Batches that are under way, or done and not yet written, at most.
+/// The most batches under way, or done but not yet written.
 const AHEAD: usize = 2 * THREADS;
 
-/// Bytes of values that a batch is to bring: a quarter of a frame, so that keys whose values are
-/// longer than those before seldom bring more than a frame takes.
+/// The intended bytes of values in a batch: a quarter of a frame, so that values that are longer
+/// than before seldom exceed a frame.
 const GUESS: usize = 1 << 20;
 
-/// Keys of the first batches, when nothing is known of values.
+/// Keys of the first batches, before the length of values is known.
 const FIRST: usize = 64;
 
-/// Keys of a batch, at most: even the longest fit half a frame on the way there.
+/// The most keys of a batch: even the longest fit half a request frame.
 const MOST: usize = CHUNK_BYTES / (KEY_CEILING + RECORD_OVERHEAD);
 
 const _: () = assert!(MOST <= CHUNK_OPS);
 
-/// A block, or why there is none.
+/// A block, or the error instead of it.
 type BlockResult = Result<Block, ClientError>;
 
-/// Keys that are to be read, and where their blocks go.
+/// Keys to read, and the channel for their blocks.
 struct Job {
     keys: Vec<Vec<u8>>,
     blocks: Sender<BlockResult>,
@@ -58,7 +58,7 @@ struct Job {
 /// deadline.
 ///
 /// # Errors
-/// [`DumpError`]: what was written is no dump then.
+/// [`DumpError`]: the output is no dump then.
 pub(super) fn save(
     store: &GTStoreClient,
     out: impl Write,
@@ -83,8 +83,8 @@ pub(super) fn save(
         drop(taken);
         let list = || list(store, &size, jobs, order);
         logging::spawn_scoped(scope, "client dump list".into(), list).map_err(DumpError::System)?;
-        // Whoever fails says so in its place. When this thread fails the others find nobody to send
-        // to.
+        // A thread that fails sends its error in the place of a block. When this thread fails the
+        // others find their channels closed.
         for blocks in ordered {
             for block in blocks {
                 writer.block(block?).map_err(failed)?;
@@ -113,7 +113,8 @@ fn list(
             Ok(page) => page,
             Err(error) => {
                 let (blocks, writer) = bounded(1);
-                // There is room for it, and the writer, if it has not failed itself, finds it.
+                // The channel has capacity for it, and the writer receives it unless it has failed
+                // itself.
                 let _ = blocks.send(Err(error));
                 let _ = order.send(writer);
                 return;
@@ -121,7 +122,7 @@ fn list(
         };
         let mut keys = keys.into_iter();
         while keys.len() > 0 {
-            // One block may wait while the next is made.
+            // One block may wait while the next is built.
             let (blocks, writer) = bounded(1);
             let job = Job { keys: keys.by_ref().take(size.batch()).collect(), blocks };
             if order.send(writer).is_err() || jobs.send(job).is_err() {
@@ -136,7 +137,7 @@ fn list(
 fn page(store: &GTStoreClient, from: u64) -> Result<(Vec<Vec<u8>>, Option<u64>), ClientError> {
     let nodes = store.router.routes().view().members.len().max(1);
     let listing = store.listing(None, from, (PAGE / nodes).max(LEAST) as u32)?;
-    // Whether a key is there for certain need not be known: it is read in any case.
+    // Whether a key certainly has a value does not matter: it is read in any case.
     let placed = listing.keys.into_iter().map(|(key, _)| (scan::place(&key), key));
     let mut keys: Vec<(u64, Vec<u8>)> =
         placed.filter(|(place, _)| listing.end.is_none_or(|end| *place < end)).collect();
@@ -145,15 +146,14 @@ fn page(store: &GTStoreClient, from: u64) -> Result<(Vec<Vec<u8>>, Option<u64>),
     Ok((keys.into_iter().map(|(_, key)| key).collect(), listing.end))
 }
 
-/// Reads the keys of a job and sends what they hold, in their order.
+/// Reads the keys of a job and sends their values in blocks, in order.
 fn fetch(store: &GTStoreClient, size: &BatchSize, job: &Job) {
     let ops: Vec<Op<'_>> = job.keys.iter().map(|key| Op::Get { key }).collect();
     let mut packer = Packer { block: Block::default(), blocks: &job.blocks, now: store.now_ms() };
     let mut rest = &ops[..];
     while !rest.is_empty() {
         let got = store.run_chunk_within(rest, GUESS);
-        // Behind the first that was left there may be others that were not: they are read once
-        // more.
+        // Keys after the first that was left may have been read: they are read again.
         let got: Vec<_> = got.into_iter().map_while(|got| got).collect();
         let (ops, later) = rest.split_at(got.len());
         if !packer.add(ops, got, size) {
@@ -162,12 +162,12 @@ fn fetch(store: &GTStoreClient, size: &BatchSize, job: &Job) {
         rest = later;
     }
     if packer.block.keys() > 0 {
-        // Where nobody listens any more somebody else has failed, and said so.
+        // If the channel is closed, another thread has failed and reported it.
         let _ = job.blocks.send(Ok(packer.block));
     }
 }
 
-/// The block that is being made of a job's keys.
+/// The block that is being built from a job's keys.
 struct Packer<'a> {
     block: Block,
     blocks: &'a Sender<BlockResult>,
@@ -175,7 +175,7 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Adds what was read, and sends what is full. Returns whether to go on.
+    /// Adds values, and sends a full block. Returns whether to continue.
     fn add(
         &mut self,
         ops: &[Op<'_>],
@@ -186,7 +186,7 @@ impl Packer<'_> {
         for (op, got) in ops.iter().zip(got) {
             let got = match got {
                 Ok(Done::Got(Some(got))) => got,
-                // It is gone since it was listed.
+                // It was deleted after it was listed.
                 Ok(Done::Got(None) | Done::Placed(_)) => continue,
                 Err(error) => {
                     let _ = self.blocks.send(Err(error));
@@ -209,7 +209,7 @@ impl Packer<'_> {
     }
 }
 
-/// How many keys to ask for at once.
+/// The size of the next batch.
 #[derive(Default)]
 struct BatchSize {
     keys: AtomicU64,

@@ -1,15 +1,15 @@
-//! The tasks of whoever works on GT Store, each under one name.
+//! Development tasks of GT Store.
 //!
-//! `cargo xtask` lists them, `cargo xtask NAME` does one: it says what it runs, stops at the first step
-//! that fails, and ends with how long each step took. `.ci/run` is the task `ci`, which has the steps of
-//! the others. All that it needs comes with a Rust toolchain; what else is installed is used.
+//! `cargo xtask` lists them, `cargo xtask NAME` runs one: it prints each step, stops at the first
+//! one that fails, and finally prints the time of each. `.ci/run` is the task `ci`, which has the
+//! steps of the others. A Rust toolchain is enough; further tools are used if they are installed.
 //!
 //! * `tasks.rs` is the list;
 //! * `step.rs` runs steps, one after another or side by side;
 //! * `scenario.rs` runs a scenario of `run.sh`;
 //! * `policy.rs` checks what the workspace depends on against `deny.toml`.
 //!
-//! *Invariant*: what is run gets no input and none of the settings (`GTSTORE_*`) of whoever runs it.
+//! *Invariant*: commands get no input and none of the caller's settings (`GTSTORE_*`).
 
 mod policy;
 mod scenario;
@@ -29,11 +29,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match &args[..] {
         [] => {
-            say(&tasks::list());
+            print(&tasks::list());
             ExitCode::SUCCESS
         }
         [flag] if flag == "--help" || flag == "-h" => {
-            say(&tasks::list());
+            print(&tasks::list());
             ExitCode::SUCCESS
         }
         [name] => match tasks::find(name) {
@@ -47,29 +47,29 @@ fn main() -> ExitCode {
 fn run(task: &tasks::Task) -> ExitCode {
     // Commands name files as seen from the workspace.
     if let Err(error) = std::env::set_current_dir(workspace()) {
-        say(&format!("xtask {}: FAILED: {}: {error}", task.name, workspace().display()));
+        print(&format!("xtask {}: FAILED: {}: {error}", task.name, workspace().display()));
         return ExitCode::from(FAILED);
     }
     match step::run_task(&(task.steps)()) {
         Ok(times) => {
-            say(&format!("{times}xtask {}: all is well", task.name));
+            print(&format!("{times}xtask {}: all is well", task.name));
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            say(&format!("\nxtask {}: FAILED: {failure}", task.name));
+            print(&format!("\nxtask {}: FAILED: {failure}", task.name));
             ExitCode::from(FAILED)
         }
     }
 }
 
 fn misused(why: &str) -> ExitCode {
-    // Nobody may read it; the exit code tells the same.
+    // Standard output may be closed; the exit code is the result.
     let _ = writeln!(io::stderr(), "xtask: {why}\n\n{}", tasks::list());
     ExitCode::from(MISUSED)
 }
 
-/// Prints a line, if somebody reads.
-fn say(text: &str) {
+/// Prints a line, and ignores a closed pipe.
+fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 

@@ -1,8 +1,8 @@
-//! What the workspace depends on, held against `deny.toml`, without a network.
+//! Checks the workspace's dependencies against `deny.toml`, without a network.
 //!
-//! `Cargo.lock` tells every package that any build may have, on any system: none of them may be banned, and
-//! all come from where they may come from. `cargo metadata` tells licences and needed compilers of those that are
-//! built here. Advisories are not looked at: they need a database that changes by the day.
+//! `Cargo.lock` lists every package of any build on any system: none of them may be banned, and all
+//! must have an allowed source. `cargo metadata` has the licences and the required compilers of
+//! those that are built here. Advisories are not checked: they need a database that changes daily.
 
 mod deny_file;
 mod licence;
@@ -15,10 +15,11 @@ use serde_json::Value;
 
 use deny_file::DenyFile;
 
-/// Checks all of it, and tells what was looked at. `cargo` and `rustc` are those programs, without arguments.
+/// Runs all checks, and returns a summary. `cargo` and `rustc` are those programs, without
+/// arguments.
 ///
 /// # Errors
-/// What is against the policy, a line each; or that something cannot be read.
+/// The violations, a line each; or the file or output that cannot be read.
 pub fn check(cargo: &mut Command, rustc: &mut Command) -> Result<String, Box<dyn Error>> {
     let policy = DenyFile::read(&fs::read_to_string("deny.toml")?)?;
     let locked = locked(&fs::read_to_string("Cargo.lock")?);
@@ -80,7 +81,7 @@ struct Package {
     licence: Option<String>,
     /// The compiler that it needs.
     rust: Option<Version>,
-    /// The one that the workspace says is enough.
+    /// The version that the workspace requires.
     enough: Option<Version>,
 }
 
@@ -100,7 +101,8 @@ fn against_metadata(policy: &DenyFile, package: &Package) -> Option<String> {
     (rust > enough).then(|| format!("{name} needs Rust {rust:?}, {enough:?} is to be enough"))
 }
 
-/// What is built on this system. Cargo asks the network for what has never been built here only.
+/// The packages that are built on this system. Cargo uses the network only for packages that were
+/// never built here.
 fn packages(cargo: &mut Command, host: &str) -> Result<Vec<Package>, Box<dyn Error>> {
     let args = ["metadata", "--format-version=1", "--locked", "--all-features"];
     let output = cargo
@@ -114,17 +116,17 @@ fn packages(cargo: &mut Command, host: &str) -> Result<Vec<Package>, Box<dyn Err
         return Err(format!("cargo metadata ended with {}", output.status).into());
     }
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata["packages"].as_array().ok_or("cargo metadata tells no packages")?;
+    let packages = metadata["packages"].as_array().ok_or("cargo metadata lists no packages")?;
     let text = |package: &Value, key: &str| package[key].as_str().map(str::to_owned);
     let is_own = |package: &&Value| package["source"].is_null();
     let enough = packages.iter().filter(is_own).filter_map(|p| version(&p["rust_version"])).min();
-    let told = packages.iter().map(|package| Package {
+    let found = packages.iter().map(|package| Package {
         name: text(package, "name").unwrap_or_default(),
         licence: text(package, "license"),
         rust: version(&package["rust_version"]),
         enough: enough.clone(),
     });
-    Ok(told.collect())
+    Ok(found.collect())
 }
 
 /// `"1.88"` and `"1.88.0"` are the same.
@@ -140,7 +142,7 @@ fn host(rustc: &mut Command) -> Result<String, Box<dyn Error>> {
     let output = rustc.arg("-vV").stdout(Stdio::piped()).spawn()?.wait_with_output()?;
     let text = String::from_utf8(output.stdout)?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.ok_or("rustc does not tell its host")?.to_owned())
+    Ok(host.ok_or("rustc does not print its host")?.to_owned())
 }
 
 #[cfg(test)]
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_file_tells_names_and_sources() {
+    fn the_lock_file_has_names_and_sources() {
         let text = "version = 4\n\n[[package]]\nname = \"ours\"\nversion = \"1.0.0\"\n\
                     dependencies = [\n \"theirs\",\n]\n\n\
                     [[package]]\nname = \"theirs\"\nsource = \"registry+https://here\"\n";
@@ -168,22 +170,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_banned_or_comes_from_elsewhere_is_told() {
+    fn banned_packages_and_foreign_sources_are_reported() {
         let package = |name: &str, source: Option<&str>| Locked {
             name: name.to_owned(),
             source: source.map(str::to_owned),
         };
-        let told = |name, source| against_lock(&policy(), &package(name, source));
-        assert_eq!(told("log", Some("registry+https://here")), None);
-        assert_eq!(told("ours", None), None);
-        assert_eq!(told("tokio", Some("registry+https://here")).unwrap(), "tokio is banned");
-        let git = told("log", Some("git+https://here")).unwrap();
+        let found = |name, source| against_lock(&policy(), &package(name, source));
+        assert_eq!(found("log", Some("registry+https://here")), None);
+        assert_eq!(found("ours", None), None);
+        assert_eq!(found("tokio", Some("registry+https://here")).unwrap(), "tokio is banned");
+        let git = found("log", Some("git+https://here")).unwrap();
         assert_eq!(git, "log comes from git+https://here");
     }
 
     #[test]
     fn licences_and_compilers_are_held_against_the_policy() {
-        let told = |licence: Option<&str>, rust: &str| {
+        let found = |licence: Option<&str>, rust: &str| {
             let package = Package {
                 name: "it".into(),
                 licence: licence.map(str::to_owned),
@@ -192,12 +194,12 @@ mod tests {
             };
             against_metadata(&policy(), &package)
         };
-        assert_eq!(told(Some("MIT OR GPL-3.0"), "1.88.0"), None);
-        assert_eq!(told(Some("MIT"), ""), None);
-        assert!(told(Some("GPL-3.0"), "1.60").unwrap().contains("the licence"));
-        assert!(told(None, "1.60").unwrap().contains("names no licence"));
-        assert!(told(Some("MIT"), "1.88.1").unwrap().contains("needs Rust"));
-        assert!(told(Some("MIT OR"), "1.60").unwrap().contains("MIT OR"));
+        assert_eq!(found(Some("MIT OR GPL-3.0"), "1.88.0"), None);
+        assert_eq!(found(Some("MIT"), ""), None);
+        assert!(found(Some("GPL-3.0"), "1.60").unwrap().contains("the licence"));
+        assert!(found(None, "1.60").unwrap().contains("names no licence"));
+        assert!(found(Some("MIT"), "1.88.1").unwrap().contains("needs Rust"));
+        assert!(found(Some("MIT OR"), "1.60").unwrap().contains("MIT OR"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A scenario of `run.sh`, on ports that nobody else has; where it fails, the ends of its logs.
+//! Runs a scenario of `run.sh` on free ports; prints the ends of its logs if it fails.
 
 use std::error::Error;
 use std::fs;
@@ -19,14 +19,14 @@ const DRAWS: usize = 1_000;
 /// Lines that are shown of each log.
 const LINES: usize = 40;
 
-/// Runs a scenario: `command` is `run.sh` without arguments, `say` prints a line.
+/// Runs a scenario: `command` is `run.sh` without arguments, `print` prints a line.
 ///
 /// # Errors
 /// It did not start, or failed.
 pub fn run(
     name: &str,
     mut command: Command,
-    mut say: impl FnMut(&str),
+    mut print: impl FnMut(&str),
 ) -> Result<(), Box<dyn Error>> {
     let first = free_ports().ok_or("no ports are free")?;
     let status = command
@@ -39,7 +39,7 @@ pub fn run(
     if status.success() {
         return Ok(());
     }
-    print_logs(&mut say);
+    print_logs(&mut print);
     Err(format!("run.sh {name} ended with {status}").into())
 }
 
@@ -57,19 +57,19 @@ fn drawn() -> u16 {
     FIRST + (mixed % u64::from(DRAWN)) as u16
 }
 
-fn print_logs(say: &mut impl FnMut(&str)) {
+fn print_logs(print: &mut impl FnMut(&str)) {
     let entries = fs::read_dir("logs").into_iter().flatten().flatten();
     let mut logs: Vec<_> = entries.map(|entry| entry.path()).collect();
     logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     logs.sort();
     if logs.is_empty() {
-        say("there are no logs");
+        print("there are no logs");
     }
     for path in logs {
         let text = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        say(&format!("==> {} <==", path.display()));
-        say(&lines[lines.len().saturating_sub(LINES)..].join("\n"));
+        print(&format!("==> {} <==", path.display()));
+        print(&lines[lines.len().saturating_sub(LINES)..].join("\n"));
     }
 }

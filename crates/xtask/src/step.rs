@@ -1,8 +1,8 @@
 //! Running steps: one after another, or two lists of them side by side.
 //!
-//! What runs in the front writes where the task does. What runs beside it writes to a file below
-//! `target/xtask`, which is shown when both have ended, so that the two do not mix. Each list stops at its
-//! first failure, and the task says which step of which list it was.
+//! Steps in the foreground write to the task's own output. Those beside them write to a file below
+//! `target/xtask`, which is printed when both lists are finished, so that the outputs do not mix.
+//! Each list stops at its first failure, and the task names the step.
 
 use std::error::Error;
 use std::fmt;
@@ -15,26 +15,26 @@ use std::time::{Duration, Instant};
 
 use crate::{policy, scenario};
 
-/// Where the output of what runs in the back is kept, in the workspace.
+/// The folder for the output of background steps, in the workspace.
 const LOGS: &str = "target/xtask";
 
 /// One thing to do.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// What it is called where it fails.
+    /// Its name in error messages.
     pub name: &'static str,
-    /// What it does.
+    /// Its action.
     pub what: Action,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Runs a command.
     Run(Line),
-    /// Runs a command whose program may be missing: then the step is left out, and says so.
+    /// Runs a command whose program may be missing: then the step is skipped, with a message.
     RunIfInstalled(Line),
-    /// Looks at what the workspace depends on.
+    /// Checks the workspace's dependencies.
     Policy,
     /// Runs a scenario on a cluster of its own.
     Scenario(&'static str),
@@ -89,7 +89,7 @@ impl fmt::Display for Times {
     }
 }
 
-/// What a list of steps shares: where its output goes, and since when the task runs.
+/// The state of a list of steps: its output, and the start of the task.
 #[derive(Debug)]
 struct Lane {
     begun: Instant,
@@ -124,10 +124,10 @@ impl Lane {
                 }
                 _ => step.name.to_owned(),
             };
-            self.say(&format!("\n=== {title} (at {} s)", self.begun.elapsed().as_secs()));
+            self.print(&format!("\n=== {title} (at {} s)", self.begun.elapsed().as_secs()));
             self.run_one(&step.what)
                 .map_err(|error| Failure(format!("step \"{}\": {error}", step.name)))?;
-            self.say(&format!("--- {} took {:.1} s", step.name, begun.elapsed().as_secs_f32()));
+            self.print(&format!("--- {} took {:.1} s", step.name, begun.elapsed().as_secs_f32()));
             self.times.push((step.name, begun.elapsed()));
         }
         Ok(())
@@ -138,12 +138,13 @@ impl Lane {
             Action::Run(line) => self.run_line(*line),
             Action::RunIfInstalled(line) => self.run_if_installed(*line),
             Action::Policy => {
-                let told = policy::check(&mut self.command("cargo")?, &mut self.command("rustc")?)?;
-                self.say(&told);
+                let summary =
+                    policy::check(&mut self.command("cargo")?, &mut self.command("rustc")?)?;
+                self.print(&summary);
                 Ok(())
             }
             Action::Scenario(name) => {
-                scenario::run(name, self.command("./run.sh")?, |t| self.say(t))
+                scenario::run(name, self.command("./run.sh")?, |t| self.print(t))
             }
             Action::SideBySide { .. } => unreachable!("run_all does these itself"),
         }
@@ -163,11 +164,11 @@ impl Lane {
         if std::env::split_paths(&paths).any(|folder| is_there(&folder)) {
             return self.run_line(line);
         }
-        self.say(&format!("SKIPPED: {program} is not installed"));
+        self.print(&format!("SKIPPED: {program} is not installed"));
         Ok(())
     }
 
-    /// Runs both to their end, or to the first failure in each: nothing is left that still runs.
+    /// Runs both lists to their end, or each to its first failure: no process keeps running.
     fn run_both(
         &mut self,
         name: &'static str,
@@ -179,7 +180,7 @@ impl Lane {
         let open = || fs::create_dir_all(&folder).and_then(|()| File::create(&path));
         let log = open().map_err(|error| Failure(format!("{}: {error}", path.display())))?;
         let names: Vec<&str> = back.iter().map(|step| step.name).collect();
-        self.say(&format!(
+        self.print(&format!(
             "\n=== {name}: beside what follows run {}, shown after it, until then in {}",
             names.join(", "),
             path.display()
@@ -189,12 +190,12 @@ impl Lane {
             let back = scope.spawn(|| behind.run_all(back));
             let front = self.run_all(front);
             if let Err(failure) = &front {
-                self.say(&format!("\nFAILED: {failure}; what runs beside it goes on to its end"));
+                self.print(&format!("\nFAILED: {failure}; what runs beside it goes on to its end"));
             }
             (front, back.join().expect("steps do not panic"))
         });
-        self.say(&format!("\n=== {name}: what ran beside it"));
-        self.say(&String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()));
+        self.print(&format!("\n=== {name}: what ran beside it"));
+        self.print(&String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()));
         self.times.append(&mut behind.times);
         match (front, back) {
             (Ok(()), Ok(())) => Ok(()),
@@ -206,7 +207,7 @@ impl Lane {
         }
     }
 
-    /// A command that gets no input, and none of the settings of whoever runs the task.
+    /// A command without input, and without the caller's settings.
     fn command(&self, program: &str) -> io::Result<Command> {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -221,11 +222,11 @@ impl Lane {
         Ok(command)
     }
 
-    fn say(&mut self, text: &str) {
+    fn print(&mut self, text: &str) {
         match &mut self.log {
-            // Whether it can be written shows in what is missing; the exit code does not depend on it.
+            // A failure shows as missing output; the exit code does not depend on it.
             Some(log) => _ = writeln!(log, "{text}"),
-            None => crate::say(text),
+            None => crate::print(text),
         }
     }
 }
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_installed_is_left_out() {
+    fn missing_programs_are_skipped() {
         let line = Line { env: &[], words: "no-such-program --at all" };
         let steps = [Step { name: "absent", what: Action::RunIfInstalled(line) }, step("true")];
         assert_eq!(names(&run_task(&steps).unwrap()), ["absent", "true", "in all"]);
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_run_gets_no_input_and_its_own_settings_alone() {
+    fn commands_get_no_input_and_only_their_own_settings() {
         const ENV: &[(&str, &str)] = &[("GTSTORE_OWN", "1")];
         let lane = Lane { begun: Instant::now(), log: None, times: Vec::new() };
         let mut command = lane.command("cat").unwrap();

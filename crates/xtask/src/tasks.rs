@@ -1,6 +1,7 @@
-//! The list of tasks. A step stands here once, and the task `ci` has those of the others.
+//! The list of tasks. Each step is defined here once, and the task `ci` has the steps of the
+//! others.
 //!
-//! What `ci` shortens, so that it ends in minutes, `soak` has in full.
+//! `ci` shortens some steps to finish in minutes; `soak` runs them in full.
 
 use std::fmt::Write as _;
 
@@ -9,11 +10,11 @@ use crate::step::{Action, Line, Step};
 /// Steps under a name.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
-    /// What one asks for.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it is good for.
+    /// Its purpose.
     pub about: &'static str,
-    /// What it does, in this order.
+    /// Its steps, in order.
     pub steps: fn() -> Vec<Step>,
 }
 
@@ -34,7 +35,7 @@ pub fn find(name: &str) -> Option<&'static Task> {
     TASKS.iter().find(|task| task.name == name)
 }
 
-/// What one may ask for.
+/// The list of tasks, as text.
 pub fn list() -> String {
     let mut text = String::from("Usage: cargo xtask TASK\n");
     for task in TASKS {
@@ -107,7 +108,7 @@ fn scenarios() -> Vec<Step> {
     names.map(|name| Step { name, what: Action::Scenario(name) }).into()
 }
 
-/// One build serves all: the switches that take rules away are off where nobody sets one.
+/// One build serves all: the switches that disable rules are off by default.
 macro_rules! rules {
     ($($arguments:literal),*) => {
         concat!(
@@ -147,8 +148,8 @@ fn histories() -> Vec<Step> {
     ]
 }
 
-/// The tests wait most of the time; beside them the compiler and the rules have the processors. What shows
-/// how a cluster behaves among faults has them for itself.
+/// The tests wait most of the time; beside them the compiler and the rules have the processors. The
+/// steps that run a cluster under faults have the processors to themselves.
 fn ci() -> Vec<Step> {
     let mut front = vec![release_with_search()];
     front.extend(scenarios());

@@ -115,7 +115,7 @@ fn golden_bytes() {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn a_written_dump_is_read_back() {
     for blocks in [vec![], vec![vec![]], sample()] {
         assert_eq!(read(&dump(&blocks)).unwrap(), blocks);
     }
@@ -212,7 +212,7 @@ fn with_header(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 }
 
 #[test]
-fn other_files_and_newer_formats_are_told_apart_from_damage() {
+fn other_files_and_newer_formats_are_distinguished_from_damage() {
     let good = dump(&sample());
     for (bytes, want) in [
         (b"GTStoLOG\0\x01".to_vec(), "this is no dump of GT Store"),

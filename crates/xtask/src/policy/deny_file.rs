@@ -82,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_no_list_is_told() {
-        let told = |from: &str, to: &str| DenyFile::read(&TEXT.replace(from, to)).unwrap_err();
-        assert_eq!(told("[bans]", "[ban]"), "deny.toml has no [bans]");
-        assert_eq!(told("allow = ", "allowed = "), "deny.toml has no allow in [licenses]");
-        assert_eq!(told("\"MIT\"", "MIT"), "deny.toml: MIT is no text");
-        assert_eq!(told("\"mio\",\n]", "\"mio\","), "deny in [bans] does not end");
+    fn missing_and_malformed_entries_are_reported() {
+        let found = |from: &str, to: &str| DenyFile::read(&TEXT.replace(from, to)).unwrap_err();
+        assert_eq!(found("[bans]", "[ban]"), "deny.toml has no [bans]");
+        assert_eq!(found("allow = ", "allowed = "), "deny.toml has no allow in [licenses]");
+        assert_eq!(found("\"MIT\"", "MIT"), "deny.toml: MIT is no text");
+        assert_eq!(found("\"mio\",\n]", "\"mio\","), "deny in [bans] does not end");
         assert_eq!(
-            told("[\"https://here\"]", "\"here\"]"),
+            found("[\"https://here\"]", "\"here\"]"),
             "allow-registry in [sources] is no list"
         );
     }

@@ -3,10 +3,10 @@
 //! `AND` binds tighter than `OR`. A licence with an exception is one of its own: it is allowed by that
 //! whole name.
 
-/// Whether an expression is met by licences that `may` be used.
+/// Whether the licences that `may` be used satisfy an expression.
 ///
 /// # Errors
-/// It is no expression; the text says where it ends to be one.
+/// The text is no expression; the error shows where.
 pub fn is_met(text: &str, may: impl Fn(&str) -> bool) -> Result<bool, String> {
     let spaced = text.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -17,7 +17,7 @@ pub fn is_met(text: &str, may: impl Fn(&str) -> bool) -> Result<bool, String> {
     }
 }
 
-/// What of an expression has not been read yet.
+/// The rest of an expression.
 struct Reader<'a> {
     words: &'a [&'a str],
     may: &'a dyn Fn(&str) -> bool,
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_refused() {
+    fn malformed_expressions_are_refused() {
         for text in ["", "MIT OR", "(MIT", "MIT)", "MIT Zlib", "AND", "MIT WITH", "OR MIT"] {
             assert!(is_met(text, |_| true).is_err(), "{text}");
         }
