@@ -19,9 +19,9 @@ pub mod scripts;
 mod test_cluster;
 mod wait;
 
-pub use load::{Loaded, under_load};
+pub use load::{LoadOutcome, under_load};
 pub use programs::{client_command, program, programs, root, without_settings};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
 pub use resp::Resp;
-pub use test_cluster::{Options, StoredRecord, TestCluster};
+pub use test_cluster::{Options, ReplicaRecord, TestCluster};
 pub use wait::{Over, PATIENCE, wait_until};

@@ -23,7 +23,7 @@ const KEYS: usize = 40;
 
 /// The outcome of a load.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadOutcome {
     /// The final value of each key.
     pub pairs: BTreeMap<String, String>,
     /// The number of puts and gets.
@@ -33,17 +33,17 @@ pub struct Loaded {
 }
 
 /// One key: the number of the last put begun, and of the last one acknowledged.
-struct Slot {
+struct CountedKey {
     key: String,
     begun: AtomicU64,
     done: AtomicU64,
 }
 
-impl Slot {
+impl CountedKey {
     /// Starts from the number that the key already holds.
-    fn new(key: String, client: &GTStoreClient) -> Slot {
+    fn new(key: String, client: &GTStoreClient) -> CountedKey {
         let number = held(client.get(key.as_bytes()).expect("a cluster that is well answers"));
-        Slot { key, begun: AtomicU64::new(number), done: AtomicU64::new(number) }
+        CountedKey { key, begun: AtomicU64::new(number), done: AtomicU64::new(number) }
     }
 
     fn put(&self, client: &GTStoreClient) {
@@ -81,20 +81,20 @@ fn held(got: Option<Got>) -> u64 {
 ///
 /// # Panics
 /// With the first error or wrong answer.
-pub fn under_load(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluster)) -> Loaded {
+pub fn under_load(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluster)) -> LoadOutcome {
     let config = cluster.config();
     let client = cluster.client();
-    let slots: Vec<Slot> =
-        (0..WRITERS * KEYS).map(|n| Slot::new(format!("load{n}"), &client)).collect();
+    let slots: Vec<CountedKey> =
+        (0..WRITERS * KEYS).map(|n| CountedKey::new(format!("load{n}"), &client)).collect();
     let is_over = AtomicBool::new(false);
     let counts: Vec<(usize, Duration)> = thread::scope(|scope| {
         let writers = slots.chunks(KEYS).map(|own| {
             let (is_over, config) = (&is_over, config.clone());
-            scope.spawn(move || run(config, is_over, own, Slot::put))
+            scope.spawn(move || run(config, is_over, own, CountedKey::put))
         });
         let readers = (0..READERS).map(|_| {
             let (is_over, config, slots) = (&is_over, config.clone(), &slots[..]);
-            scope.spawn(move || run(config, is_over, slots, Slot::get))
+            scope.spawn(move || run(config, is_over, slots, CountedKey::get))
         });
         let threads: Vec<_> = writers.chain(readers).collect();
         let over = Over(&is_over);
@@ -105,8 +105,8 @@ pub fn under_load(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluste
             .map(|thread| thread.join().expect("all is answered, and right"))
             .collect()
     });
-    let number = |slot: &Slot| slot.done.load(Ordering::SeqCst).to_string();
-    Loaded {
+    let number = |slot: &CountedKey| slot.done.load(Ordering::SeqCst).to_string();
+    LoadOutcome {
         pairs: slots.iter().map(|slot| (slot.key.clone(), number(slot))).collect(),
         operations: counts.iter().map(|(operations, _)| operations).sum(),
         slowest: counts.iter().map(|(_, slowest)| *slowest).max().unwrap_or_default(),
@@ -117,8 +117,8 @@ pub fn under_load(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluste
 fn run(
     config: Config,
     is_over: &AtomicBool,
-    slots: &[Slot],
-    act: fn(&Slot, &GTStoreClient),
+    slots: &[CountedKey],
+    act: fn(&CountedKey, &GTStoreClient),
 ) -> (usize, Duration) {
     let client = GTStoreClient::init(config).expect("the manager answers");
     let (mut operations, mut slowest) = (0, Duration::ZERO);

@@ -26,7 +26,7 @@ use storage::redis::server::Listeners;
 use tempfile::TempDir;
 
 use crate::wait::{PATIENCE, wait_until};
-pub use records::StoredRecord;
+pub use records::ReplicaRecord;
 
 /// The configuration of a test cluster.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use cluster::ids::{Epoch, NodeId};
 use cluster::membership::NodeState;
 use cluster::membership::{AdminCommand, Outline, Reconfiguration};
 use cluster::text::count;
-use e2e::{Loaded, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
+use e2e::{LoadOutcome, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
 use harness::proxy::NetworkFault;
 use net_common::message::Message;
 use net_common::message::change::Begin;
@@ -85,7 +85,12 @@ fn wait_until_left(cluster: &mut TestCluster, n: usize) {
 }
 
 /// Asserts that all keys are on this many nodes: those of the load, and those from before it.
-fn assert_all(cluster: &TestCluster, loaded: &Loaded, pairs: &[(String, String)], copies: usize) {
+fn assert_all(
+    cluster: &TestCluster,
+    loaded: &LoadOutcome,
+    pairs: &[(String, String)],
+    copies: usize,
+) {
     let written = loaded.pairs.iter().map(|(key, value)| (key.clone(), value.clone()));
     let all: Vec<(String, String)> = pairs.iter().cloned().chain(written).collect();
     cluster.assert_held(&all, copies);

@@ -14,14 +14,14 @@ use crate::spec::{Name, Spec};
 /// The state of a connection between MULTI and EXEC. It stores no command, so its size is constant.
 #[derive(Debug, Default)]
 pub struct TransactionState {
-    open: Option<Open>,
+    open: Option<OpenTransaction>,
     /// Whether it watches keys for changes. Changes are not tracked, so EXEC cannot rule them out.
     is_watching: bool,
 }
 
 /// The commands since MULTI.
 #[derive(Debug, Default)]
-struct Open {
+struct OpenTransaction {
     queued: usize,
     /// Whether one of them was invalid.
     is_spoilt: bool,
@@ -73,7 +73,7 @@ impl TransactionState {
             command::TransactionCommand::Multi if self.open.is_some() => {
                 return Err(Error::NestedMulti);
             }
-            command::TransactionCommand::Multi => self.open = Some(Open::default()),
+            command::TransactionCommand::Multi => self.open = Some(OpenTransaction::default()),
             command::TransactionCommand::Queue => {
                 self.open.iter_mut().for_each(|open| open.queued += 1);
                 out.simple("QUEUED");
@@ -81,7 +81,7 @@ impl TransactionState {
             }
             command::TransactionCommand::Exec => {
                 let TransactionState { open, is_watching } = std::mem::take(self);
-                let Open { queued, is_spoilt } = open.ok_or(Error::ExecWithoutMulti)?;
+                let OpenTransaction { queued, is_spoilt } = open.ok_or(Error::ExecWithoutMulti)?;
                 if is_spoilt {
                     return Err(Error::ExecSpoilt);
                 }

@@ -32,7 +32,7 @@ pub enum Update<'b> {
         /// The new value.
         value: &'b [u8],
         /// The condition.
-        when: When<'b>,
+        when: SetCondition<'b>,
         /// The time to live.
         lifetime: Lifetime,
         /// The reply.
@@ -74,7 +74,7 @@ pub enum Update<'b> {
 
 /// When SET sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When<'b> {
+pub enum SetCondition<'b> {
     /// Unconditionally.
     Always,
     /// NX: if the key is absent.
@@ -270,16 +270,16 @@ fn keep_until(current: Current<'_>, expiry: Option<u64>, now_ms: u64) -> KeyChan
 fn set(
     current: Option<Current<'_>>,
     value: &[u8],
-    when: When<'_>,
+    when: SetCondition<'_>,
     lifetime: Lifetime,
     answering: Answering,
     now_ms: u64,
 ) -> (KeyChange, UpdateReply) {
     let does = match when {
-        When::Always => true,
-        When::Absent => current.is_none(),
-        When::Present => current.is_some(),
-        When::Equals(expected) => current.is_some_and(|current| current.value == expected),
+        SetCondition::Always => true,
+        SetCondition::Absent => current.is_none(),
+        SetCondition::Present => current.is_some(),
+        SetCondition::Equals(expected) => current.is_some_and(|current| current.value == expected),
     };
     let put = |expiry| KeyChange::Put { value: value.to_vec(), expiry };
     let change = match lifetime {
@@ -365,7 +365,7 @@ mod tests {
         KeyChange::Put { value: value.into(), expiry }
     }
 
-    fn set<'b>(value: &'b str, when: When<'b>, lifetime: Lifetime) -> Update<'b> {
+    fn set<'b>(value: &'b str, when: SetCondition<'b>, lifetime: Lifetime) -> Update<'b> {
         Update::Set { value: value.as_bytes(), when, lifetime, answering: Answering::Ok }
     }
 
@@ -376,11 +376,11 @@ mod tests {
             (Update::Append(b"1"), "11"),
             (Update::Add(1), "2"),
             (Update::AddDecimal(decimal::parse(b"0.5").unwrap()), "1.5"),
-            (set("7", When::Always, Lifetime::Keep), "7"),
+            (set("7", SetCondition::Always, Lifetime::Keep), "7"),
         ] {
             assert_eq!(update.apply(current("1", later), NOW).0, put(value, later), "{update:?}");
         }
-        let update = set("7", When::Present, Lifetime::Until(None));
+        let update = set("7", SetCondition::Present, Lifetime::Until(None));
         assert_eq!(update.apply(current("1", later), NOW).0, put("7", None));
     }
 
@@ -401,10 +401,10 @@ mod tests {
             (Update::Expire { at: 7, only: Only::Always }, None),
             (Update::Add(1), current("y", None)),
             (Update::Add(1), current("9223372036854775807", None)),
-            (set("7", When::Absent, Lifetime::Keep), current("y", None)),
-            (set("7", When::Present, Lifetime::Keep), None),
-            (set("7", When::Equals(b"x"), Lifetime::Keep), None),
-            (set("7", When::Equals(b"x"), Lifetime::Keep), current("y", None)),
+            (set("7", SetCondition::Absent, Lifetime::Keep), current("y", None)),
+            (set("7", SetCondition::Present, Lifetime::Keep), None),
+            (set("7", SetCondition::Equals(b"x"), Lifetime::Keep), None),
+            (set("7", SetCondition::Equals(b"x"), Lifetime::Keep), current("y", None)),
         ] {
             assert_eq!(update.apply(found, NOW).0, KeyChange::Leave, "{update:?}");
         }
@@ -423,10 +423,10 @@ mod tests {
         }
         assert_eq!(at(NOW as i64 + 1).apply(current("y", None), NOW).0, put("y", Some(NOW + 1)));
         for (when, found) in [
-            (When::Always, None),
-            (When::Absent, None),
-            (When::Present, current("y", None)),
-            (When::Equals(b"y"), current("y", None)),
+            (SetCondition::Always, None),
+            (SetCondition::Absent, None),
+            (SetCondition::Present, current("y", None)),
+            (SetCondition::Equals(b"y"), current("y", None)),
         ] {
             let until = |at| set("7", when, Lifetime::Until(Some(at))).apply(found, NOW);
             assert_eq!(until(NOW), (KeyChange::Remove, UpdateReply::Ok), "{when:?}");

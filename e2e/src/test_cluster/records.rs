@@ -10,7 +10,7 @@ use super::TestCluster;
 use crate::wait::wait_until;
 
 /// The record of a key on a replica: none, or a version with a value or a tombstone.
-pub type StoredRecord = Option<(Version, Option<Vec<u8>>)>;
+pub type ReplicaRecord = Option<(Version, Option<Vec<u8>>)>;
 
 impl TestCluster {
     /// Puts this many keys, `key0` and so on, with values that are computed from their numbers, and
@@ -36,7 +36,7 @@ impl TestCluster {
     ///
     /// # Panics
     /// If a replica does not reply with a record or its absence.
-    pub fn replicas(&self, key: &[u8]) -> Vec<(NodeId, StoredRecord)> {
+    pub fn replicas(&self, key: &[u8]) -> Vec<(NodeId, ReplicaRecord)> {
         let asked: Vec<usize> = self.running();
         let routes = self.node(asked[0]).node().routes().expect("it has seen a view");
         let arc = routes.arc_of(key).expect("somebody serves");

@@ -31,10 +31,10 @@ use super::translate;
 use crate::node::Node;
 use footprint::{check, each_key, keys, single_key, value_bytes};
 use item::{PipelineItem, step};
-use local::{Seen, read_here};
-use outcome::Outcome;
-use plan::{Context, Plan};
-use rounds::Rounds;
+use local::{LocalReplies, read_here};
+use outcome::BatchOutcome;
+use plan::{BatchPlan, Context};
+use rounds::BatchRounds;
 use store::Store;
 
 mod answers;
@@ -193,7 +193,7 @@ impl<'b> Batch<'b> {
         clock: &dyn Fn() -> u64,
         out: &mut Replies<'_>,
         mut send: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
-    ) -> io::Result<Outcome> {
+    ) -> io::Result<BatchOutcome> {
         let now_ms = clock();
         let mut items = std::mem::take(&mut self.items);
         let mut coalesced = std::mem::take(&mut self.coalesced);
@@ -213,8 +213,8 @@ impl<'b> Batch<'b> {
         let limits = check_limits(&mut items, &mut coalesced, store.as_ref(), &seen);
         let answers = RefCell::new(Vec::new());
         let context = Context { clock, now_ms, limits, seen: &seen, answers: &answers };
-        let plan = Plan::new(&items, &coalesced, context);
-        let mut rounds = Rounds::new(store, plan, &coalesced, context, outcome);
+        let plan = BatchPlan::new(&items, &coalesced, context);
+        let mut rounds = BatchRounds::new(store, plan, &coalesced, context, outcome);
         for item in items {
             if out.len() >= SENT {
                 out.hand_over(&mut send)?;
@@ -226,7 +226,12 @@ impl<'b> Batch<'b> {
 }
 
 /// Replies to requests where there is no store.
-fn refuse_all(items: Vec<PipelineItem<'_>>, seen: &Seen, why: &Error, out: &mut Replies<'_>) {
+fn refuse_all(
+    items: Vec<PipelineItem<'_>>,
+    seen: &LocalReplies,
+    why: &Error,
+    out: &mut Replies<'_>,
+) {
     for item in items {
         match item {
             PipelineItem::Seen(place) => out.raw(seen.answer(place)),
@@ -242,7 +247,7 @@ fn check_limits(
     items: &mut [PipelineItem<'_>],
     coalesced: &mut [Coalesced<'_>],
     store: Option<&impl Store>,
-    seen: &Seen,
+    seen: &LocalReplies,
 ) -> Limits {
     let mut limits = store.map(Store::limits).unwrap_or_default();
     let is_beyond = |item: &PipelineItem<'_>| match item {

@@ -65,9 +65,9 @@ pub struct Coalesced<'b> {
     /// Why the store is not asked.
     refused: Option<BeyondLimits>,
     /// Their combined effect, where that does not depend on the key's content.
-    known: OnceCell<Option<Rc<State>>>,
+    known: OnceCell<Option<Rc<KeyState>>>,
     /// The content and the time of their last execution.
-    base: RefCell<Option<(Option<Rc<State>>, u64)>>,
+    base: RefCell<Option<(Option<Rc<KeyState>>, u64)>>,
 }
 
 /// Which commands are executed together now.
@@ -91,31 +91,31 @@ struct BeyondLimits {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
     /// The result of a read.
-    Seen(Read, Option<Rc<State>>),
+    Seen(Read, Option<Rc<KeyState>>),
     /// The reply of an update.
     UpdateReply(UpdateReply),
 }
 
 /// The content of the key between two commands.
 #[derive(Debug, PartialEq, Eq)]
-pub struct State {
+pub struct KeyState {
     value: Vec<u8>,
     expiry: Option<u64>,
 }
 
-impl State {
+impl KeyState {
     /// The same, for the pure cores.
     pub fn current(&self) -> Current<'_> {
         Current { value: &self.value, expiry: self.expiry }
     }
 
-    fn found(found: Option<Found<'_>>) -> Option<Rc<State>> {
-        found.map(|Found { value, expiry }| Rc::new(State { value: value.to_vec(), expiry }))
+    fn found(found: Option<Found<'_>>) -> Option<Rc<KeyState>> {
+        found.map(|Found { value, expiry }| Rc::new(KeyState { value: value.to_vec(), expiry }))
     }
 
     /// The content that a get has found.
-    pub fn got(got: Got) -> Rc<State> {
-        Rc::new(State { value: got.value, expiry: got.expiry })
+    pub fn got(got: Got) -> Rc<KeyState> {
+        Rc::new(KeyState { value: got.value, expiry: got.expiry })
     }
 }
 
@@ -206,14 +206,16 @@ impl<'b> Coalesced<'b> {
         if is_known {
             let known = self.known.get_or_init(|| self.carry_out(None, clock(), &limits).0);
             return Some(BatchItem::Op(match known.as_deref() {
-                Some(State { value, expiry: None }) => Op::Put { key, value },
-                Some(State { value, expiry: Some(at) }) => Op::PutUntil { key, value, until: *at },
+                Some(KeyState { value, expiry: None }) => Op::Put { key, value },
+                Some(KeyState { value, expiry: Some(at) }) => {
+                    Op::PutUntil { key, value, until: *at }
+                }
                 None => Op::Delete { key },
             }));
         }
         // It runs again, at a later time, if another writer was quicker; its last result counts.
         let decide = Box::new(move |found: Option<Found<'_>>| {
-            translate::change(match self.carry_out(State::found(found), clock(), &limits) {
+            translate::change(match self.carry_out(KeyState::found(found), clock(), &limits) {
                 (_, false) => KeyChange::Leave,
                 (None, true) => KeyChange::Remove,
                 (Some(state), true) => {
@@ -228,10 +230,10 @@ impl<'b> Coalesced<'b> {
     /// has written.
     fn carry_out(
         &self,
-        mut state: Option<Rc<State>>,
+        mut state: Option<Rc<KeyState>>,
         now_ms: u64,
         limits: &Limits,
-    ) -> (Option<Rc<State>>, bool) {
+    ) -> (Option<Rc<KeyState>>, bool) {
         *self.base.borrow_mut() = Some((state.clone(), now_ms));
         let mut is_written = false;
         for step in self.steps_to_run() {
@@ -242,7 +244,7 @@ impl<'b> Coalesced<'b> {
 
     /// The result of each command, in their order, after the store has run [`Coalesced::part`]
     /// under these limits, and has found `got`.
-    pub fn findings(&self, got: Option<Rc<State>>, limits: Limits) -> Findings<'_, 'b> {
+    pub fn findings(&self, got: Option<Rc<KeyState>>, limits: Limits) -> Findings<'_, 'b> {
         // Without a base there was only a read.
         let (state, now_ms) = self.base.take().unwrap_or((got, 0));
         Findings { coalesced: self, steps: self.steps_to_run().iter(), state, now_ms, limits }
@@ -252,7 +254,7 @@ impl<'b> Coalesced<'b> {
 /// Executes one command. Returns its result, and whether it has written.
 fn carry_out(
     step: &Step<'_>,
-    state: &mut Option<Rc<State>>,
+    state: &mut Option<Rc<KeyState>>,
     now_ms: u64,
     limits: &Limits,
 ) -> (Finding, bool) {
@@ -267,13 +269,13 @@ fn carry_out(
         Step::Put { value, expiry } => {
             (KeyChange::Put { value: value.to_vec(), expiry: *expiry }, UpdateReply::Ok)
         }
-        Step::Update(update) => update.apply(state.as_deref().map(State::current), now_ms),
+        Step::Update(update) => update.apply(state.as_deref().map(KeyState::current), now_ms),
     };
     let next = match change {
         KeyChange::Leave => return (Finding::UpdateReply(answer), false),
         KeyChange::Remove => None,
         KeyChange::Put { value, expiry } => match limits.check_value(&value) {
-            Ok(()) => Some(Rc::new(State { value, expiry })),
+            Ok(()) => Some(Rc::new(KeyState { value, expiry })),
             Err(error) => {
                 return (Finding::UpdateReply(UpdateReply::Error(translate::beyond(error))), false);
             }
@@ -288,7 +290,7 @@ pub struct Findings<'f, 'b> {
     coalesced: &'f Coalesced<'b>,
     steps: std::slice::Iter<'f, Step<'b>>,
     /// The content of the key before the next command.
-    state: Option<Rc<State>>,
+    state: Option<Rc<KeyState>>,
     now_ms: u64,
     limits: Limits,
 }
@@ -324,7 +326,7 @@ mod tests {
     use client::UpdateAction as Made;
 
     use super::*;
-    use resp::update::{Answering, Lifetime, When};
+    use resp::update::{Answering, Lifetime, SetCondition};
 
     const NOW: u64 = 1_000;
     const LIMITS: Limits = Limits { key_bytes: 20, value_bytes: 5 };
@@ -375,8 +377,8 @@ mod tests {
             Step::Update(Update::Append(b"77")),
             Step::Update(Update::Remove),
             Step::Update(Update::Persist),
-            set(b"x", When::Absent),
-            set(b"y", When::Equals(b"1")),
+            set(b"x", SetCondition::Absent),
+            set(b"y", SetCondition::Equals(b"1")),
         ]
     }
 
@@ -398,7 +400,7 @@ mod tests {
                     store(part, &mut one_by_one);
                     let got =
                         before.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
-                    want.extend(coalesced.findings(State::found(got), LIMITS));
+                    want.extend(coalesced.findings(KeyState::found(got), LIMITS));
                 }
                 let mut together = held.clone();
                 let mut coalesced = Coalesced::new(b"k", row[0].clone());
@@ -407,7 +409,7 @@ mod tests {
                 kinds.insert((kind, matches!(row[0], Step::Put { value: b"1" | b"2", .. })));
                 let got = held.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
                 let findings: Vec<Finding> =
-                    coalesced.findings(State::found(got), LIMITS).collect();
+                    coalesced.findings(KeyState::found(got), LIMITS).collect();
                 assert_eq!(findings, want, "{row:?} on {held:?}");
                 assert_eq!(together, one_by_one, "{row:?} on {held:?}");
             }

@@ -27,7 +27,7 @@ use resp::transaction::TransactionState;
 
 use super::batch::Batch;
 use super::clients::ClientEntry;
-use super::listing::{self, KeyListing};
+use super::listing::{self, RedisListing};
 use super::shared::{Scope, Shared, copies};
 use super::translate::refusal;
 
@@ -56,11 +56,11 @@ pub struct Conversation<'s> {
     copies: Option<usize>,
     /// The last command.
     command: &'static str,
-    state: State,
+    state: SessionState,
 }
 
 /// The state that RESET restores.
-struct State {
+struct SessionState {
     protocol: Protocol,
     /// Whether the connection is authenticated, or need not be.
     is_authenticated: bool,
@@ -72,10 +72,10 @@ struct State {
     transaction: TransactionState,
 }
 
-impl State {
+impl SessionState {
     /// The initial state of a connection.
-    fn new(shared: &Shared, at_port: Scope) -> State {
-        State {
+    fn new(shared: &Shared, at_port: Scope) -> SessionState {
+        SessionState {
             protocol: Protocol::default(),
             is_authenticated: shared.secret.is_none(),
             scope: at_port,
@@ -93,7 +93,7 @@ impl<'s> Conversation<'s> {
         client: Arc<Mutex<ClientEntry>>,
         at_port: Scope,
     ) -> Conversation<'s> {
-        let state = State::new(shared, at_port);
+        let state = SessionState::new(shared, at_port);
         Conversation { shared, served, client, at_port, copies: None, command: "", state }
     }
 
@@ -253,7 +253,7 @@ impl<'s> Conversation<'s> {
             Scope::Own => Some(self.shared.picture(&*self.shared.routes()?).own_arcs()),
             Scope::Cluster => None,
         };
-        let listing = KeyListing { client: &client, arcs: own.as_ref() };
+        let listing = RedisListing { client: &client, arcs: own.as_ref() };
         listing::answer(command, &listing, self.shared.settings.may_flush, out)
     }
 
@@ -281,7 +281,7 @@ impl<'s> Conversation<'s> {
                 out.ok();
             }
             ConnectionCommand::Reset => {
-                self.state = State::new(self.shared, self.at_port);
+                self.state = SessionState::new(self.shared, self.at_port);
                 self.client.lock().facts.name.clear();
                 out.switch(self.state.protocol);
                 out.simple("RESET");

@@ -18,7 +18,7 @@ use super::bounds::{ANSWER, PAGE};
 use super::translate::refusal;
 
 /// The keys to list.
-pub struct KeyListing<'l> {
+pub struct RedisListing<'l> {
     /// The client that lists them.
     pub client: &'l GTStoreClient,
     /// The arcs whose keys are listed; `None`: all.
@@ -31,11 +31,11 @@ pub struct KeyListing<'l> {
 /// [`Error`], also where the operator has not allowed a flush.
 pub fn answer(
     command: &Command<'_>,
-    listing: &KeyListing<'_>,
+    listing: &RedisListing<'_>,
     may_flush: bool,
     out: &mut Replies<'_>,
 ) -> Result<(), Error> {
-    let KeyListing { client, .. } = *listing;
+    let RedisListing { client, .. } = *listing;
     match command {
         Command::Scan(scan) => {
             let (keys, next) = list(listing, scan.cursor, scan.count)?;
@@ -70,7 +70,7 @@ pub fn answer(
         }
         Command::Flush if !may_flush => return Err(Error::FlushForbidden),
         Command::Flush => {
-            each_page(&KeyListing { client, arcs: None }, |keys| {
+            each_page(&RedisListing { client, arcs: None }, |keys| {
                 let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::Delete { key }).collect();
                 client.run(&ops).into_iter().try_for_each(|done| match done {
                     Ok(_) => Ok(()),
@@ -85,7 +85,7 @@ pub fn answer(
 }
 
 fn list(
-    listing: &KeyListing<'_>,
+    listing: &RedisListing<'_>,
     from: u64,
     most: usize,
 ) -> Result<(Vec<Vec<u8>>, Option<u64>), Error> {
@@ -95,7 +95,7 @@ fn list(
 
 /// The first key from a place on. A page may be empty though there are more keys: when its keys
 /// have just been removed.
-fn first_key(listing: &KeyListing<'_>, from: u64) -> Result<Option<Vec<u8>>, Error> {
+fn first_key(listing: &RedisListing<'_>, from: u64) -> Result<Option<Vec<u8>>, Error> {
     let (mut from, mut most) = (Some(from), 1);
     while let Some(place) = from {
         let (keys, next) = list(listing, place, most)?;
@@ -108,7 +108,7 @@ fn first_key(listing: &KeyListing<'_>, from: u64) -> Result<Option<Vec<u8>>, Err
 }
 
 fn each_page(
-    listing: &KeyListing<'_>,
+    listing: &RedisListing<'_>,
     mut with: impl FnMut(Vec<Vec<u8>>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut from = Some(0);

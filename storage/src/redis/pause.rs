@@ -16,12 +16,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Pause {
     /// Whether there is a pause: cheap to check for each request.
     is_on: AtomicBool,
-    state: Mutex<Option<State>>,
+    state: Mutex<Option<PauseState>>,
     ended: Condvar,
     waiting: AtomicU64,
 }
 
-struct State {
+struct PauseState {
     until: Instant,
     writes_only: bool,
 }
@@ -35,8 +35,8 @@ impl Pause {
         let mut state = self.state.lock();
         let before = state.take().filter(|state| state.until > now);
         *state = Some(match before {
-            None => State { until, writes_only },
-            Some(before) => State {
+            None => PauseState { until, writes_only },
+            Some(before) => PauseState {
                 until: before.until.max(until),
                 writes_only: before.writes_only && writes_only,
             },

@@ -15,7 +15,7 @@ use net_common::server::{Limits, Served, Server};
 use resp::error::Error;
 
 use super::session::Session;
-use super::shared::{Count, RedisSettings, Scope, Shared};
+use super::shared::{ConnectionCount, RedisSettings, Scope, Shared};
 use crate::coordinate::Coordinator;
 use crate::node::Node;
 
@@ -63,7 +63,9 @@ impl Servers {
         let own = |listener| open(shared.clone(), &format!("{name} cluster"), listener, Scope::Own);
         let cluster = listeners.cluster.map(own).transpose()?;
         let counts = [Some(&whole), cluster.as_ref()].into_iter().flatten();
-        shared.count(counts.map(|server| Box::new(server.counts()) as Box<Count>).collect());
+        shared.count(
+            counts.map(|server| Box::new(server.counts()) as Box<ConnectionCount>).collect(),
+        );
         Ok(Servers { whole, cluster })
     }
 

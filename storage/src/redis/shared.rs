@@ -53,12 +53,12 @@ pub struct Shared {
     pub(super) clients: ClientRegistry,
     pub(super) pause: Pause,
     pub(super) tally: Tally,
-    counts: OnceLock<Vec<Box<Count>>>,
+    counts: OnceLock<Vec<Box<ConnectionCount>>>,
     baseline: Mutex<Baseline>,
 }
 
 /// Counts a port's connections.
-pub(super) type Count = dyn Fn() -> Counts + Send + Sync;
+pub(super) type ConnectionCount = dyn Fn() -> Counts + Send + Sync;
 
 /// Statistics since the start.
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Shared {
     }
 
     /// Includes these ports' connections in the statistics.
-    pub(super) fn count(&self, ports: Vec<Box<Count>>) {
+    pub(super) fn count(&self, ports: Vec<Box<ConnectionCount>>) {
         // Set once, at start.
         let _ = self.counts.set(ports);
     }

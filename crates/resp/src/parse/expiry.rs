@@ -8,16 +8,16 @@ use crate::update::{Only, Update};
 
 /// The unit and the origin of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unit {
+pub struct TimeUnit {
     /// In seconds rather than milliseconds.
     pub seconds: bool,
     /// Relative to now rather than to 1970.
     pub relative: bool,
 }
 
-impl Unit {
+impl TimeUnit {
     /// The unit that an option of SET or GETEX stands for.
-    pub fn of_option(option: &[u8]) -> Option<Unit> {
+    pub fn of_option(option: &[u8]) -> Option<TimeUnit> {
         let options = [
             ("ex", true, true),
             ("px", false, true),
@@ -25,7 +25,7 @@ impl Unit {
             ("pxat", false, false),
         ];
         let found = options.into_iter().find(|(name, ..)| is(option, name));
-        found.map(|(_, seconds, relative)| Unit { seconds, relative })
+        found.map(|(_, seconds, relative)| TimeUnit { seconds, relative })
     }
 
     /// The time in milliseconds since 1970. It may be negative; `None` if it exceeds 64 bits.
@@ -38,7 +38,7 @@ impl Unit {
 
 /// The expiry of SET, SETEX and GETEX: a positive number; anything else is an error of the command
 /// `name`.
-pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: Name) -> Result<u64, Error> {
+pub fn deadline(text: &[u8], unit: TimeUnit, now_ms: u64, name: Name) -> Result<u64, Error> {
     let time = integer(text)?;
     let absolute = if time > 0 { unit.absolute(time, now_ms) } else { None };
     absolute.and_then(|at| u64::try_from(at).ok()).ok_or(Error::InvalidExpire(name))
@@ -46,7 +46,7 @@ pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: Name) -> Result<u64,
 
 /// EXPIRE and its variants. Any time is valid: one that has passed removes the key.
 pub fn expire<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Update<'b>, Error> {
-    let unit = Unit {
+    let unit = TimeUnit {
         seconds: matches!(name, Name::Expire | Name::ExpireAt),
         relative: matches!(name, Name::Expire | Name::PExpire),
     };

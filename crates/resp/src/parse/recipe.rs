@@ -19,14 +19,14 @@ enum Recipe {
     /// Removes the key if it holds argument 1.
     Release,
     /// If the key holds argument 1: sets its time to live to argument 2.
-    Reset(Unit),
+    Reset(ArgumentUnit),
     /// The same, if the key has an expiry; argument 3 `0`: adds to the remaining time.
     Extend,
 }
 
 /// The unit of argument 2.
 #[derive(Clone, Copy)]
-enum Unit {
+enum ArgumentUnit {
     Seconds,
     Milliseconds,
 }
@@ -35,14 +35,14 @@ enum Unit {
 const HASHES: [(&str, Recipe); 3] = [
     ("c3f8721cbb97f72bc19e972846bd7aaf91901658", Recipe::Release),
     ("a4e8783852e6b949f9ef3a97212805108459a890", Recipe::Extend),
-    ("1cac51482acf5858da00f6d685d68f886cd6b6b2", Recipe::Reset(Unit::Milliseconds)),
+    ("1cac51482acf5858da00f6d685d68f886cd6b6b2", Recipe::Reset(ArgumentUnit::Milliseconds)),
 ];
 
 /// The effect of each idiom if the key holds the token; otherwise it does nothing and returns 0.
 const IDIOMS: [(&str, Recipe); 3] = [
     (r#"redis.call("del",keys[1])"#, Recipe::Release),
-    (r#"redis.call("pexpire",keys[1],argv[2])"#, Recipe::Reset(Unit::Milliseconds)),
-    (r#"redis.call("expire",keys[1],argv[2])"#, Recipe::Reset(Unit::Seconds)),
+    (r#"redis.call("pexpire",keys[1],argv[2])"#, Recipe::Reset(ArgumentUnit::Milliseconds)),
+    (r#"redis.call("expire",keys[1],argv[2])"#, Recipe::Reset(ArgumentUnit::Seconds)),
 ];
 
 /// Length in bytes of the longest script that is recognized: several times the longest idiom.
@@ -70,8 +70,8 @@ pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>,
         Recipe::Reset(unit) => {
             let time = integer(args.at(5))?;
             let by_ms = match unit {
-                Unit::Milliseconds => time,
-                Unit::Seconds => {
+                ArgumentUnit::Milliseconds => time,
+                ArgumentUnit::Seconds => {
                     time.checked_mul(1000).ok_or(Error::InvalidExpire(Name::Expire))?
                 }
             };
@@ -126,7 +126,10 @@ mod tests {
             assert!(matches!(by_text(script.as_bytes()), Some(Recipe::Release)), "{script}");
         }
         let prolong = r#"if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("pexpire", KEYS[1], ARGV[2]) else return 0 end"#;
-        assert!(matches!(by_text(prolong.as_bytes()), Some(Recipe::Reset(Unit::Milliseconds))));
+        assert!(matches!(
+            by_text(prolong.as_bytes()),
+            Some(Recipe::Reset(ArgumentUnit::Milliseconds))
+        ));
         for script in [
             "return 1",
             "",

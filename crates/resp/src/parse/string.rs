@@ -1,14 +1,14 @@
 //! Commands about values: SET, GET, INCR and their variants.
 
 use super::argument::{integer, is};
-use super::expiry::{Unit, deadline};
+use super::expiry::{TimeUnit, deadline};
 use crate::args::Args;
 use crate::command::Command;
 use crate::decimal;
 use crate::error::Error;
 use crate::read::Read;
 use crate::spec::Name;
-use crate::update::{Answering, Lifetime, Update, When};
+use crate::update::{Answering, Lifetime, SetCondition, Update};
 
 /// Parses a command about values.
 pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
@@ -52,7 +52,7 @@ enum ExpiryOption<'b> {
     Unset,
     Keep,
     Persist,
-    Until(Unit, &'b [u8]),
+    Until(TimeUnit, &'b [u8]),
 }
 
 impl<'b> ExpiryOption<'b> {
@@ -86,7 +86,7 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
     if args.len() == 3 {
         return Ok(Command::Put { key, value, expiry: None });
     }
-    let (mut when, mut given, mut get) = (When::Always, ExpiryOption::Unset, false);
+    let (mut when, mut given, mut get) = (SetCondition::Always, ExpiryOption::Unset, false);
     let mut options = args.from(3).iter();
     while let Some(option) = options.next() {
         let condition = match option {
@@ -98,23 +98,25 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
                 given.add(ExpiryOption::Keep)?;
                 continue;
             }
-            _ if is(option, "nx") => When::Absent,
-            _ if is(option, "xx") => When::Present,
-            _ if is(option, "ifeq") => When::Equals(options.next().ok_or(Error::Syntax)?),
+            _ if is(option, "nx") => SetCondition::Absent,
+            _ if is(option, "xx") => SetCondition::Present,
+            _ if is(option, "ifeq") => SetCondition::Equals(options.next().ok_or(Error::Syntax)?),
             _ => {
-                let unit = Unit::of_option(option).ok_or(Error::Syntax)?;
+                let unit = TimeUnit::of_option(option).ok_or(Error::Syntax)?;
                 given.add(ExpiryOption::Until(unit, options.next().ok_or(Error::Syntax)?))?;
                 continue;
             }
         };
-        if when != When::Always && when != condition {
+        if when != SetCondition::Always && when != condition {
             return Err(Error::Syntax);
         }
         when = condition;
     }
     let lifetime = given.lifetime(now_ms, Name::Set)?;
     Ok(match (when, lifetime, get) {
-        (When::Always, Lifetime::Until(expiry), false) => Command::Put { key, value, expiry },
+        (SetCondition::Always, Lifetime::Until(expiry), false) => {
+            Command::Put { key, value, expiry }
+        }
         _ => {
             let answering = if get { Answering::Before } else { Answering::Ok };
             Command::Update { key, update: Update::Set { value, when, lifetime, answering } }
@@ -125,18 +127,18 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
 /// SETNX key value.
 fn setnx(value: &[u8]) -> Update<'_> {
     let lifetime = Lifetime::Until(None);
-    Update::Set { value, when: When::Absent, lifetime, answering: Answering::Number }
+    Update::Set { value, when: SetCondition::Absent, lifetime, answering: Answering::Number }
 }
 
 /// GETSET key value.
 fn getset(value: &[u8]) -> Update<'_> {
     let lifetime = Lifetime::Until(None);
-    Update::Set { value, when: When::Always, lifetime, answering: Answering::Before }
+    Update::Set { value, when: SetCondition::Always, lifetime, answering: Answering::Before }
 }
 
 /// SETEX key seconds value, and PSETEX.
 fn setex<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
-    let unit = Unit { seconds: name == Name::SetEx, relative: true };
+    let unit = TimeUnit { seconds: name == Name::SetEx, relative: true };
     let expiry = Some(deadline(args.at(2), unit, now_ms, name)?);
     Ok(Command::Put { key: args.at(1), value: args.at(3), expiry })
 }
@@ -150,7 +152,7 @@ fn getex(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
         if is(option, "persist") {
             given.add(ExpiryOption::Persist)?;
         } else {
-            let unit = Unit::of_option(option).ok_or(Error::Syntax)?;
+            let unit = TimeUnit::of_option(option).ok_or(Error::Syntax)?;
             given.add(ExpiryOption::Until(unit, options.next().ok_or(Error::Syntax)?))?;
         }
     }

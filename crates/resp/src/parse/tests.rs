@@ -11,7 +11,7 @@ use crate::read::Read;
 use crate::reply::Protocol;
 use crate::spec::COMMANDS;
 use crate::testing::with_args;
-use crate::update::{Answering, Lifetime, Only, Update, When};
+use crate::update::{Answering, Lifetime, Only, SetCondition, Update};
 
 const NOW: u64 = 1_900_000_000_000;
 
@@ -31,7 +31,7 @@ fn update(update: Update<'_>) -> Result<Command<'_>, Error> {
 }
 
 fn set(
-    when: When<'static>,
+    when: SetCondition<'static>,
     lifetime: Lifetime,
     answering: Answering,
 ) -> Result<Command<'static>, Error> {
@@ -52,13 +52,13 @@ fn a_write_that_does_not_depend_on_the_key_is_a_plain_one() {
 #[test]
 fn a_write_that_does_is_an_update() {
     use Lifetime::{Keep, Until};
-    check("set k v nx", set(When::Absent, Until(None), Answering::Ok));
-    check("set k v XX ex 1", set(When::Present, Until(Some(NOW + 1000)), Answering::Ok));
-    check("set k v keepttl", set(When::Always, Keep, Answering::Ok));
-    check("set k v get", set(When::Always, Until(None), Answering::Before));
-    check("set k v IFEQ nx get", set(When::Equals(b"nx"), Until(None), Answering::Before));
-    check("setnx k v", set(When::Absent, Until(None), Answering::Number));
-    check("getset k v", set(When::Always, Until(None), Answering::Before));
+    check("set k v nx", set(SetCondition::Absent, Until(None), Answering::Ok));
+    check("set k v XX ex 1", set(SetCondition::Present, Until(Some(NOW + 1000)), Answering::Ok));
+    check("set k v keepttl", set(SetCondition::Always, Keep, Answering::Ok));
+    check("set k v get", set(SetCondition::Always, Until(None), Answering::Before));
+    check("set k v IFEQ nx get", set(SetCondition::Equals(b"nx"), Until(None), Answering::Before));
+    check("setnx k v", set(SetCondition::Absent, Until(None), Answering::Number));
+    check("getset k v", set(SetCondition::Always, Until(None), Answering::Before));
     check("del k", update(Update::Remove));
     check("unlink k", update(Update::Remove));
     check("getdel k", update(Update::Take));

@@ -8,17 +8,17 @@ use resp::reply::Replies;
 use resp::update::{Current, UpdateReply};
 
 use super::item::PipelineItem;
-use super::local::Seen;
-use super::rounds::Rounds;
+use super::local::LocalReplies;
+use super::rounds::BatchRounds;
 use super::store::Store;
 use crate::redis::bounds::ANSWER;
-use crate::redis::coalesce::{Finding, State};
+use crate::redis::coalesce::{Finding, KeyState};
 
 /// Replies to the next request.
 pub fn answer<S: Store>(
     item: PipelineItem<'_>,
-    seen: &Seen,
-    rounds: &mut Rounds<'_, '_, S>,
+    seen: &LocalReplies,
+    rounds: &mut BatchRounds<'_, '_, S>,
     out: &mut Replies<'_>,
 ) {
     let start = out.len();
@@ -45,7 +45,7 @@ pub fn answer<S: Store>(
 /// Replies to a command that was executed by itself.
 fn answer_single<S: Store>(
     command: &Command<'_>,
-    rounds: &mut Rounds<'_, '_, S>,
+    rounds: &mut BatchRounds<'_, '_, S>,
     out: &mut Replies<'_>,
 ) -> Result<(), Error> {
     match command {
@@ -96,13 +96,13 @@ fn answer_single<S: Store>(
 /// Replies to the next command of a merged operation.
 fn answer_coalesced<S: Store>(
     place: usize,
-    rounds: &mut Rounds<'_, '_, S>,
+    rounds: &mut BatchRounds<'_, '_, S>,
     out: &mut Replies<'_>,
 ) -> Result<(), Error> {
     match rounds.next_of(place)? {
         Finding::UpdateReply(answer) => answer.write(out),
         Finding::Seen(read, state) => {
-            read.answer(state.as_deref().map(State::current), rounds.now_ms(), out);
+            read.answer(state.as_deref().map(KeyState::current), rounds.now_ms(), out);
         }
     }
     Ok(())

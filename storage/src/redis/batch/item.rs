@@ -13,7 +13,7 @@ use crate::redis::coalesce::Step;
 pub enum PipelineItem<'b> {
     /// A reply that is already known.
     Refused(Error),
-    /// The same, as a range of bytes in [`Seen`](super::local::Seen).
+    /// The same, as a range of bytes in [`LocalReplies`](super::local::LocalReplies).
     Seen(Range<usize>),
     /// A command, executed by itself.
     Command(Command<'b>),

@@ -7,21 +7,21 @@ use resp::reply::{Protocol, Replies};
 use resp::update::Current;
 
 use super::item::PipelineItem;
-use super::outcome::Outcome;
+use super::outcome::BatchOutcome;
 use crate::node::Node;
 use crate::redis::bounds::BYTES;
 use resp::command::Command;
 
 /// The results of local reads.
 #[derive(Default)]
-pub struct Seen {
+pub struct LocalReplies {
     /// Replies, one after the other.
     answers: Vec<u8>,
     /// The limits that are certainly in force: no key beyond them exists.
     limits: Option<Limits>,
 }
 
-impl Seen {
+impl LocalReplies {
     /// Whether a key can exist. If not, no node need be asked for it.
     pub fn can_exist(&self, key: &[u8]) -> bool {
         self.limits.is_none_or(|limits| limits.check_key(key).is_ok())
@@ -41,8 +41,8 @@ pub fn read_here(
     node: &Node,
     now_ms: u64,
     protocol: Protocol,
-) -> (Seen, Outcome) {
-    let (mut seen, mut outcome) = (Seen::default(), Outcome::default());
+) -> (LocalReplies, BatchOutcome) {
+    let (mut seen, mut outcome) = (LocalReplies::default(), BatchOutcome::default());
     node.read_local(|local| {
         seen.limits = local.limits();
         for item in items {

@@ -2,7 +2,7 @@
 
 /// Statistics of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct BatchOutcome {
     /// The number of nodes that hold the last write.
     pub copies: Option<usize>,
     /// Reads that found something.
@@ -11,7 +11,7 @@ pub struct Outcome {
     pub misses: u64,
 }
 
-impl Outcome {
+impl BatchOutcome {
     /// Counts a read.
     pub fn count_read(&mut self, is_hit: bool) {
         *(if is_hit { &mut self.hits } else { &mut self.misses }) += 1;

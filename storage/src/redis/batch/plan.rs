@@ -12,7 +12,7 @@ use resp::command::Command;
 use resp::update::{Update, UpdateReply};
 
 use super::item::PipelineItem;
-use super::local::Seen;
+use super::local::LocalReplies;
 use crate::redis::coalesce::Coalesced;
 use crate::redis::translate;
 
@@ -26,13 +26,13 @@ pub struct Context<'p> {
     /// The longest keys and values that the store accepts.
     pub limits: Limits,
     /// The results of local reads.
-    pub seen: &'p Seen,
+    pub seen: &'p LocalReplies,
     /// The reply of each update, in the order of their parts: known once it was last applied.
     pub answers: &'p RefCell<Vec<UpdateReply>>,
 }
 
 /// The operations that a batch needs from the store.
-pub struct Plan<'p> {
+pub struct BatchPlan<'p> {
     /// The operations and later their results, until they are read.
     pub parts: Vec<Option<ItemOutcome<'p>>>,
     /// The end of each command's parts.
@@ -41,13 +41,13 @@ pub struct Plan<'p> {
     pub first_coalesced: usize,
 }
 
-impl<'p> Plan<'p> {
+impl<'p> BatchPlan<'p> {
     /// The plan for these items and operations.
     pub fn new<'b: 'p>(
         items: &[PipelineItem<'b>],
         coalesced: &'p [Coalesced<'b>],
         context: Context<'p>,
-    ) -> Plan<'p> {
+    ) -> BatchPlan<'p> {
         let (mut parts, mut ends) = (Vec::new(), VecDeque::new());
         for item in items {
             let PipelineItem::Command(command) = item else { continue };
@@ -69,7 +69,7 @@ impl<'p> Plan<'p> {
             parts.into_iter().map(|part| Some(ItemOutcome::Left(part))).collect();
         let Context { clock, limits, .. } = context;
         parts.extend(coalesced.iter().map(|one| one.part(clock, limits).map(ItemOutcome::Left)));
-        Plan { parts, ends, first_coalesced }
+        BatchPlan { parts, ends, first_coalesced }
     }
 }
 

@@ -7,17 +7,17 @@ use client::{Done, Got, ItemOutcome};
 use resp::error::Error;
 use resp::update::UpdateReply;
 
-use super::outcome::Outcome;
-use super::plan::{Context, Plan};
+use super::outcome::BatchOutcome;
+use super::plan::{BatchPlan, Context};
 use super::store::Store;
 use crate::redis::bounds::BYTES;
-use crate::redis::coalesce::{Coalesced, Finding, Findings, State};
+use crate::redis::coalesce::{Coalesced, Finding, Findings, KeyState};
 use crate::redis::translate::refusal;
 
 /// The results of a batch.
-pub struct Rounds<'p, 'b, S> {
+pub struct BatchRounds<'p, 'b, S> {
     store: Option<S>,
-    plan: Plan<'p>,
+    plan: BatchPlan<'p>,
     /// The next part to consume.
     next: usize,
     /// The end of the present command's parts.
@@ -29,24 +29,34 @@ pub struct Rounds<'p, 'b, S> {
     /// they all share.
     findings: Vec<Option<Result<Findings<'p, 'b>, Error>>>,
     context: Context<'p>,
-    outcome: Outcome,
+    outcome: BatchOutcome,
 }
 
-impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
+impl<'p, 'b, S: Store> BatchRounds<'p, 'b, S> {
     /// A plan whose operations have not been run. `outcome` has the statistics so far.
     pub fn new(
         store: Option<S>,
-        plan: Plan<'p>,
+        plan: BatchPlan<'p>,
         coalesced: &'p [Coalesced<'b>],
         context: Context<'p>,
-        outcome: Outcome,
-    ) -> Rounds<'p, 'b, S> {
+        outcome: BatchOutcome,
+    ) -> BatchRounds<'p, 'b, S> {
         let findings = coalesced.iter().map(|_| None).collect();
-        Rounds { store, plan, next: 0, end: 0, answer: 0, coalesced, findings, context, outcome }
+        BatchRounds {
+            store,
+            plan,
+            next: 0,
+            end: 0,
+            answer: 0,
+            coalesced,
+            findings,
+            context,
+            outcome,
+        }
     }
 
     /// The statistics so far.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> BatchOutcome {
         self.outcome
     }
 
@@ -125,7 +135,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
     /// The results of a merged operation's commands; asks the store if necessary.
     fn find(&mut self, one: &'p Coalesced<'b>, part: usize) -> Result<Findings<'p, 'b>, Error> {
         let got = match one.is_asked().then(|| self.take(part)).transpose()? {
-            Some(Done::Got(got)) => got.map(State::got),
+            Some(Done::Got(got)) => got.map(KeyState::got),
             Some(Done::Placed(_)) | None => None,
         };
         Ok(one.findings(got, self.context.limits))
