@@ -34,7 +34,7 @@ use crate::node::Node;
 
 mod heartbeat;
 
-use heartbeat::{Heartbeats, Interval};
+use heartbeat::{HeartbeatInterval, Heartbeats};
 
 /// Settings of the control connection.
 #[derive(Debug, Clone)]
@@ -260,7 +260,7 @@ impl ControlLoop {
                  when it exits"
             );
         }
-        let interval = Interval::default();
+        let interval = HeartbeatInterval::default();
         interval.set(push.heartbeat_ms, &mut link);
         let socket = link.stream().expect("a manager is dialled");
         let prepared = (|| {
@@ -304,7 +304,7 @@ impl ControlLoop {
         &self,
         link: &mut Connection,
         push: TablePush,
-        interval: &Interval,
+        interval: &HeartbeatInterval,
         beat: &Sender<()>,
     ) -> String {
         // The answer to a registration is the manager's newest view.

@@ -46,7 +46,7 @@ use connections::SourceConnections;
 use digest::Digester;
 use progress::FetchProgress;
 use rate_limit::RateLimit;
-use rounds::Rounds;
+use rounds::FetchRounds;
 use workers::Workers;
 
 /// The time-out for connecting and for one page. It is a thousand times the usual time: a slower
@@ -95,7 +95,7 @@ impl Fetcher {
         };
         let worker = Worker::spawn(name, move |stop| {
             let (workers, progress) = (workers(stop), FetchProgress::default());
-            Rounds { workers, progress }.run(&woken, &progressed);
+            FetchRounds { workers, progress }.run(&woken, &progressed);
         })?;
         Ok(Fetcher { wake, progress, worker })
     }

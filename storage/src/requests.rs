@@ -25,11 +25,11 @@ use crate::node::write::WriteFailure;
 pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<OpenSession> {
     Box::new(move |_: SocketAddr| {
         let (node, coordinator) = (node.clone(), coordinator.clone());
-        Box::new(Requests { node, coordinator, written: WrittenClocks::default() })
+        Box::new(NodeSession { node, coordinator, written: WrittenClocks::default() })
     })
 }
 
-struct Requests {
+struct NodeSession {
     node: Arc<Node>,
     coordinator: Arc<Coordinator>,
     written: WrittenClocks,
@@ -49,7 +49,7 @@ pub fn in_place(node: Arc<Node>, address: Address) -> LocalServer {
     LocalServer { address, open: Arc::new(open) }
 }
 
-impl Session for Requests {
+impl Session for NodeSession {
     fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next {
         if frame.format == FORMAT_TEXT {
             self.coordinator.text(frame, out);
@@ -65,7 +65,7 @@ impl Session for Requests {
     }
 }
 
-impl Requests {
+impl NodeSession {
     /// Answers a request that any node coordinates. Returns whether the frame was one.
     fn coordinated(&self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         match Kind::from_wire(frame.kind) {

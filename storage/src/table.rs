@@ -28,7 +28,7 @@ use parking_lot::RwLock;
 mod stored;
 
 pub use stored::Size;
-use stored::StoredRecord;
+use stored::TableRecord;
 
 /// All records of one node.
 pub struct Table {
@@ -42,7 +42,7 @@ pub struct Table {
 /// One arc's records. Moved out as a whole when the arc is dropped.
 #[derive(Default)]
 pub struct Shard {
-    records: HashTable<StoredRecord>,
+    records: HashTable<TableRecord>,
     keys: u64,
     bytes: u64,
     /// The memory of its records.
@@ -174,7 +174,7 @@ impl Table {
         self.change(&self.arcs[arc], |shard| {
             for record in records {
                 let mut is_known = false;
-                let wins = |held: &StoredRecord| {
+                let wins = |held: &TableRecord| {
                     is_known = held.version() >= record.version && held.state() == State::Committed;
                     (held.version(), held.state()) < (record.version, record.state)
                 };
@@ -260,7 +260,7 @@ impl Table {
             return Vec::new();
         }
         self.change(&self.arcs[arc], |shard| {
-            let due = |stored: &StoredRecord| {
+            let due = |stored: &TableRecord| {
                 Some((stored.key().to_vec(), stored.version_if_due(own_clock)?))
             };
             let mut due: Vec<(Vec<u8>, Version)> = shard.records.iter().filter_map(due).collect();
@@ -427,13 +427,13 @@ impl Shard {
         hash: u64,
         record: &Record<'_>,
         own_clock: Clock,
-        wins: impl FnOnce(&StoredRecord) -> bool,
+        wins: impl FnOnce(&TableRecord) -> bool,
     ) {
         if self.records.len() == self.records.capacity() {
             // A new entry lays out the records anew.
             self.moves += 1;
         }
-        let rehash = |stored: &StoredRecord| hasher.hash_one(stored.key());
+        let rehash = |stored: &TableRecord| hasher.hash_one(stored.key());
         match self.records.entry(hash, |stored| stored.key() == record.key, rehash) {
             Entry::Occupied(slot) if !wins(slot.get()) => return,
             Entry::Occupied(mut slot) => {
@@ -448,7 +448,7 @@ impl Shard {
                 self.bytes = self.bytes - before.bytes + after.bytes;
             }
             Entry::Vacant(slot) => {
-                let stored = StoredRecord::new(record);
+                let stored = TableRecord::new(record);
                 let size = stored.size();
                 self.memory += stored.memory();
                 slot.insert(stored);
@@ -471,15 +471,14 @@ const AHEAD: usize = 32;
 /// one waits for each. So some are touched ahead, which overlaps the waits. It halves the time of a
 /// transfer.
 fn walk(
-    records: &HashTable<StoredRecord>,
+    records: &HashTable<TableRecord>,
     slots: Range<usize>,
-) -> impl Iterator<Item = (usize, &StoredRecord)> {
+) -> impl Iterator<Item = (usize, &TableRecord)> {
     let Range { start, end } = slots;
     slots.filter_map(move |slot| {
         if (slot - start).is_multiple_of(AHEAD) {
             let ahead = slot..end.min(slot + AHEAD);
-            let touched =
-                ahead.filter_map(|slot| records.get_bucket(slot)).map(StoredRecord::touch);
+            let touched = ahead.filter_map(|slot| records.get_bucket(slot)).map(TableRecord::touch);
             // Otherwise the compiler would remove it.
             std::hint::black_box(touched.fold(0, u8::wrapping_add));
         }

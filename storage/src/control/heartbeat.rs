@@ -21,9 +21,9 @@ const DEAF: u32 = 3;
 
 /// The interval between heartbeats, in milliseconds, as set by the manager.
 #[derive(Clone, Default)]
-pub struct Interval(Arc<AtomicU32>);
+pub struct HeartbeatInterval(Arc<AtomicU32>);
 
-impl Interval {
+impl HeartbeatInterval {
     /// The interval.
     pub fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
@@ -47,7 +47,7 @@ pub struct Heartbeats {
     /// The stream to the manager.
     pub stream: TcpStream,
     /// The interval.
-    pub interval: Interval,
+    pub interval: HeartbeatInterval,
     /// Receives when one has to be sent at once. They stop when the channel closes.
     pub beats: Receiver<()>,
     /// Receives when arcs became synced: one is sent at once.

@@ -47,7 +47,7 @@ const EXPIRES: u8 = 0b100;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Entry<'a> {
+pub enum LogEntry<'a> {
     /// Records that were stored or fetched under a view.
     Records(Epoch, Records<'a>),
     /// A view was adopted.
@@ -254,30 +254,30 @@ fn decode_record<'a>(from: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> 
 ///
 /// # Errors
 /// [`DecodeError`]: the checksum is good, so another program wrote it, or this one has a bug.
-pub fn decode(body: &[u8], ring: usize) -> Result<Vec<Entry<'_>>, DecodeError> {
+pub fn decode(body: &[u8], ring: usize) -> Result<Vec<LogEntry<'_>>, DecodeError> {
     let mut rest = Decoder::new(body);
     let mut entries = Vec::new();
     while rest.left() > 0 {
         let kind = rest.u8()?;
         let mut content = Decoder::new(rest.long()?);
         entries.push(match kind {
-            RECORDS => Entry::Records(Epoch(content.u64()?), Records(content)),
+            RECORDS => LogEntry::Records(Epoch(content.u64()?), Records(content)),
             VIEW => {
                 let epoch = Epoch(content.u64()?);
                 let emptied = arcs(&mut content, ring)?;
                 let synced = arcs(&mut content, ring)?;
                 let revived = arcs(&mut content, ring)?;
                 content.finish()?;
-                Entry::View(ViewEntry { epoch, emptied, synced, revived })
+                LogEntry::View(ViewEntry { epoch, emptied, synced, revived })
             }
             SYNCED => {
-                let entry = Entry::Synced(Epoch(content.u64()?), arcs(&mut content, ring)?);
+                let entry = LogEntry::Synced(Epoch(content.u64()?), arcs(&mut content, ring)?);
                 content.finish()?;
                 entry
             }
             ARC => match (content.u16()?, content.u8()? != 0) {
                 (arc, stale) if usize::from(arc) < ring => {
-                    Entry::Arc { arc, stale, records: Records(content) }
+                    LogEntry::Arc { arc, stale, records: Records(content) }
                 }
                 _ => return Err(DecodeError("an arc that the ring does not have")),
             },
@@ -288,12 +288,12 @@ pub fn decode(body: &[u8], ring: usize) -> Result<Vec<Entry<'_>>, DecodeError> {
                 let synced: ArcSet =
                     arcs(&mut content, ring)?.into_iter().map(usize::from).collect();
                 content.finish()?;
-                Entry::Ledger(Ledger::of(epoch, since, synced))
+                LogEntry::Ledger(Ledger::of(epoch, since, synced))
             }
             END => {
                 let records = content.u64()?;
                 content.finish()?;
-                Entry::End(records)
+                LogEntry::End(records)
             }
             _ => return Err(DecodeError("an entry of an unknown kind")),
         });
@@ -310,7 +310,7 @@ mod tests {
 
     const RING: usize = 8;
 
-    fn decoded(bytes: &[u8]) -> Vec<Entry<'_>> {
+    fn decoded(bytes: &[u8]) -> Vec<LogEntry<'_>> {
         decode(bytes, RING).unwrap()
     }
 
@@ -326,10 +326,10 @@ mod tests {
         put_ledger(&ledger, &mut out);
         put_end(5, &mut out);
         let want = [
-            Entry::View(view),
-            Entry::Synced(Epoch(3), vec![1, 7]),
-            Entry::Ledger(ledger),
-            Entry::End(5),
+            LogEntry::View(view),
+            LogEntry::Synced(Epoch(3), vec![1, 7]),
+            LogEntry::Ledger(ledger),
+            LogEntry::End(5),
         ];
         assert_eq!(decoded(&out), want);
         for cut in 0..out.len() {
@@ -394,7 +394,7 @@ mod tests {
                 records.iter().for_each(|record| encode_record(record, out));
             });
             let entries = decoded(&out);
-            let [Entry::Records(Epoch(4), row), Entry::Arc { arc: of, stale: true, records: part }] =
+            let [LogEntry::Records(Epoch(4), row), LogEntry::Arc { arc: of, stale: true, records: part }] =
                 &entries[..]
             else {
                 panic!("{entries:?}");
@@ -409,7 +409,7 @@ mod tests {
         #[test]
         fn any_bytes_are_entries_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
             for entry in decode(&bytes, RING).into_iter().flatten() {
-                if let Entry::Records(_, records) | Entry::Arc { records, .. } = entry {
+                if let LogEntry::Records(_, records) | LogEntry::Arc { records, .. } = entry {
                     let count = records.count();
                     prop_assert!(count <= bytes.len());
                 }

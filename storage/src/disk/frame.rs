@@ -13,8 +13,8 @@
 //!
 //! **Torn or damaged.** After a loss of power any part of the last writes may be missing. But
 //! everything before the `durable` mark of a good frame must be there: if it is not, the disk is
-//! faulty, and an operator has to decide. [`FrameReader`] returns the good frames, and
-//! [`FrameReader::durable`] the place up to which all had to be good.
+//! faulty, and an operator has to decide. [`FileFrameReader`] returns the good frames, and
+//! [`FileFrameReader::durable`] the place up to which all had to be good.
 //!
 //! Nothing is allocated by a length that was not checked against [`MOST`], nor before the bytes are
 //! there.
@@ -37,7 +37,7 @@ pub const MOST: usize = 160 << 20;
 
 const _: () = assert!(2 * (1 << 20) + BUFFER_BYTES + 2 * VALUE_CEILING < MOST);
 
-/// Bytes that a [`FrameReader`] reads at a time: enough to keep some threads busy, and little
+/// Bytes that a [`FileFrameReader`] reads at a time: enough to keep some threads busy, and little
 /// beside the memory of their records.
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -121,14 +121,14 @@ pub enum BatchEnd {
 /// Some frames, and why there are no more.
 #[derive(Debug)]
 pub struct FrameBatch {
-    /// The ranges of their bodies, for [`FrameReader::body`].
+    /// The ranges of their bodies, for [`FileFrameReader::body`].
     pub bodies: Vec<Range<usize>>,
     /// Why there are no more.
     pub end: BatchEnd,
 }
 
 /// Reads the frames of a file, in batches.
-pub struct FrameReader<R> {
+pub struct FileFrameReader<R> {
     from: R,
     salt: u32,
     bytes: Vec<u8>,
@@ -140,10 +140,18 @@ pub struct FrameReader<R> {
     durable: u64,
 }
 
-impl<R: Read> FrameReader<R> {
+impl<R: Read> FileFrameReader<R> {
     /// A reader that begins at `place` of a file.
-    pub fn new(from: R, place: u64, salt: u32) -> FrameReader<R> {
-        FrameReader { from, salt, bytes: Vec::new(), place, at: 0, is_read: false, durable: place }
+    pub fn new(from: R, place: u64, salt: u32) -> FileFrameReader<R> {
+        FileFrameReader {
+            from,
+            salt,
+            bytes: Vec::new(),
+            place,
+            at: 0,
+            is_read: false,
+            durable: place,
+        }
     }
 
     /// The number of bytes that were on the disk, according to all good frames so far.
@@ -257,7 +265,7 @@ mod tests {
 
     /// All bodies up to the first bad place, and that place.
     fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, BatchEnd) {
-        let mut reader = FrameReader::new(bytes, 0, SALT);
+        let mut reader = FileFrameReader::new(bytes, 0, SALT);
         let mut all = Vec::new();
         loop {
             let batch = reader.next_batch().unwrap();
@@ -311,7 +319,7 @@ mod tests {
     fn a_reader_resumes_behind_a_bad_frame_and_learns_what_was_durable() {
         let mut bytes = file(&[b"first", b"second", b"third"]);
         bytes[HEAD + 5 + HEAD] ^= 1;
-        let mut reader = FrameReader::new(&bytes[..], 0, SALT);
+        let mut reader = FileFrameReader::new(&bytes[..], 0, SALT);
         assert_eq!(reader.next_batch().unwrap().end, BatchEnd::Bad(HEAD as u64 + 5));
         assert_eq!(reader.durable(), 0);
         let third = 2 * HEAD as u64 + 11;
@@ -327,7 +335,7 @@ mod tests {
         let bytes = file(&[b"first", b"second"]);
         let moved = [&bytes[HEAD + 5..], &bytes[..HEAD + 5]].concat();
         assert_eq!(read(&moved), (vec![], BatchEnd::Bad(0)));
-        let mut reader = FrameReader::new(&moved[..], 0, SALT);
+        let mut reader = FileFrameReader::new(&moved[..], 0, SALT);
         reader.next_batch().unwrap();
         assert_eq!(reader.resume().unwrap(), None);
     }
@@ -336,7 +344,7 @@ mod tests {
     fn a_reader_resumes_behind_a_long_bad_frame() {
         let mut bytes = file(&[&vec![3; 2 * BATCH_BYTES], b"good"]);
         bytes[HEAD] = 4;
-        let mut reader = FrameReader::new(&bytes[..], 0, SALT);
+        let mut reader = FileFrameReader::new(&bytes[..], 0, SALT);
         assert_eq!(reader.next_batch().unwrap().end, BatchEnd::Bad(0));
         assert_eq!(reader.resume().unwrap(), Some((HEAD + 2 * BATCH_BYTES) as u64));
     }

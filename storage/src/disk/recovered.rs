@@ -20,7 +20,7 @@ use cluster::ring::arc_of_key;
 use net_common::codec::DecodeError;
 use parking_lot::Mutex;
 
-use super::entry::Entry;
+use super::entry::LogEntry;
 use super::folder::FolderOwner;
 use super::ledger::Ledger;
 use super::view_file::SavedView;
@@ -76,10 +76,10 @@ impl Recovered {
 
     /// Takes in entries, each with its frame's place in the file. Returns the number of records,
     /// and the places of malformed ones.
-    pub fn take(&mut self, entries: Vec<(u64, Entry<'_>)>) -> (u64, Vec<(u64, &'static str)>) {
+    pub fn take(&mut self, entries: Vec<(u64, LogEntry<'_>)>) -> (u64, Vec<(u64, &'static str)>) {
         let (mut rows, mut count, mut bad) = (Vec::new(), 0, Vec::new());
         for (at, entry) in entries {
-            if matches!(entry, Entry::Records(..) | Entry::Arc { .. }) {
+            if matches!(entry, LogEntry::Records(..) | LogEntry::Arc { .. }) {
                 rows.push((at, entry));
                 continue;
             }
@@ -91,11 +91,11 @@ impl Recovered {
     }
 
     /// Applies an entry about views.
-    fn apply(&mut self, entry: Entry<'_>) {
+    fn apply(&mut self, entry: LogEntry<'_>) {
         match entry {
-            Entry::Records(..) | Entry::Arc { .. } | Entry::End(_) => {}
-            Entry::Ledger(ledger) => self.ledger = ledger,
-            Entry::View(view) => {
+            LogEntry::Records(..) | LogEntry::Arc { .. } | LogEntry::End(_) => {}
+            LogEntry::Ledger(ledger) => self.ledger = ledger,
+            LogEntry::View(view) => {
                 let revived: ArcSet = view.revived.iter().map(|&arc| usize::from(arc)).collect();
                 self.begin_incarnation(&revived);
                 self.ledger.view(&view);
@@ -105,7 +105,7 @@ impl Recovered {
                 // A synced arc needs no stale records.
                 view.synced.into_iter().for_each(|arc| self.stale_cache.forget(arc.into()));
             }
-            Entry::Synced(epoch, arcs) => {
+            LogEntry::Synced(epoch, arcs) => {
                 if self.ledger.fetched(epoch, &arcs) {
                     arcs.into_iter().for_each(|arc| self.stale_cache.forget(arc.into()));
                 }
@@ -131,7 +131,7 @@ impl Recovered {
     /// Reads rows of records into the table, and empties them.
     fn read_rows(
         &mut self,
-        rows: &mut Vec<(u64, Entry<'_>)>,
+        rows: &mut Vec<(u64, LogEntry<'_>)>,
         bad: &mut Vec<(u64, &'static str)>,
     ) -> u64 {
         if rows.is_empty() {
@@ -161,11 +161,11 @@ impl Recovered {
     }
 
     /// Reads one row into the table. Returns the number of its records.
-    fn read_row(&self, entry: &Entry<'_>) -> Result<usize, DecodeError> {
+    fn read_row(&self, entry: &LogEntry<'_>) -> Result<usize, DecodeError> {
         let table = &self.records;
         let mut count = 0;
         match entry {
-            Entry::Records(epoch, records) => {
+            LogEntry::Records(epoch, records) => {
                 for record in records.clone() {
                     let record = record?;
                     count += 1;
@@ -175,7 +175,7 @@ impl Recovered {
                     }
                 }
             }
-            Entry::Arc { arc, stale, records } => {
+            LogEntry::Arc { arc, stale, records } => {
                 let table = if *stale { &self.cached } else { table };
                 for record in records.clone() {
                     table.merge(usize::from(*arc), [record?], 0);

@@ -19,7 +19,7 @@ use net_common::codec::DecodeError;
 
 use super::entry;
 use super::folder::{self, DataFolderError, Folder, FolderOwner, cannot};
-use super::frame::{self, BatchEnd, FrameReader};
+use super::frame::{self, BatchEnd, FileFrameReader};
 use super::header::{self, FileHeader, FileKind};
 use super::recovered::Recovered;
 use super::view_file::{self, SavedView};
@@ -243,7 +243,7 @@ impl Recovery<'_> {
             FileKind::Log => self.report.log_bytes += length,
             FileKind::Checkpoint => self.report.checkpoint_bytes += length,
         }
-        let reader = FrameReader::new(opened, header::LENGTH as u64, header.salt);
+        let reader = FileFrameReader::new(opened, header::LENGTH as u64, header.salt);
         self.frames(file, &header, reader, length)
     }
 
@@ -263,7 +263,7 @@ impl Recovery<'_> {
         &mut self,
         file: &Input<'_>,
         header: &FileHeader,
-        mut reader: FrameReader<File>,
+        mut reader: FileFrameReader<File>,
         length: u64,
     ) -> Result<(), DataFolderError> {
         let path = file.path;
@@ -417,7 +417,7 @@ pub fn closing(salt: u32, place: u64) -> Vec<u8> {
 }
 
 /// Reads the rest of a file only to learn what was durable.
-fn read_on(reader: &mut FrameReader<File>) -> io::Result<u64> {
+fn read_on(reader: &mut FileFrameReader<File>) -> io::Result<u64> {
     while reader.resume()?.is_some() {
         while reader.next_batch()?.end == BatchEnd::More {}
     }

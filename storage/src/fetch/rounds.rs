@@ -1,4 +1,4 @@
-//! Rounds of fetching, until nothing is missing or the view changes.
+//! FetchRounds of fetching, until nothing is missing or the view changes.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::node::merge::Merged;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The fetching thread.
-pub struct Rounds {
+pub struct FetchRounds {
     /// The workers of each round.
     pub workers: Workers,
     /// The state from the round before.
     pub progress: FetchProgress,
 }
 
-impl Rounds {
+impl FetchRounds {
     /// Fetches whenever it is woken, and signals arcs that became synced, until it is stopped.
     pub fn run(&mut self, woken: &Receiver<()>, progressed: &Sender<()>) {
         let stop = self.workers.stop.clone();
@@ -44,7 +44,7 @@ impl Rounds {
                     let _ = progressed.try_send(());
                     continue;
                 }
-                let Rounds { workers, progress } = self;
+                let FetchRounds { workers, progress } = self;
                 if progress.is_somebody_left(&workers.node, &routes, &missing) {
                     continue;
                 }
@@ -69,7 +69,7 @@ impl Rounds {
 
     /// Asks one source for each missing arc, in parallel.
     fn round(&mut self, routes: &Routes, missing: &[usize]) -> Merged {
-        let Rounds { workers, progress } = self;
+        let FetchRounds { workers, progress } = self;
         if progress.begin(routes) {
             workers.connections.clear();
         }
@@ -102,7 +102,7 @@ impl Rounds {
     /// Marks gathered arcs as synced if all members of the write set have answered. Returns how
     /// many.
     fn end_gathering(&self, routes: &Routes, missing: &[usize]) -> usize {
-        let Rounds { workers, progress } = self;
+        let FetchRounds { workers, progress } = self;
         let has_answered = |arc, place| progress.gathered.contains(&(arc, place));
         let is_complete = |arc: &usize| {
             workers.node.has_gathered(routes.epoch(), *arc, |place| has_answered(*arc, place))

@@ -24,7 +24,7 @@ use super::notes::Notes;
 use super::page::Bounds;
 use super::views::NotFollowed;
 use super::*;
-use crate::disk::entry::{self, Entry};
+use crate::disk::entry::{self, LogEntry};
 use crate::disk::folder::Folder;
 use crate::disk::journal::{LogItem, LogRequest, WriterEnds};
 use crate::disk::recovery::{DamagePolicy, recover};

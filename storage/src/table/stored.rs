@@ -18,7 +18,7 @@ pub struct Size {
 /// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step
 /// and op (24), for expiring values the time (8), then key and value. Numbers are in native byte
 /// order; they never leave the process.
-pub struct StoredRecord(Box<[u8]>);
+pub struct TableRecord(Box<[u8]>);
 
 /// The memory of a record beside its bytes: its slot in the table, which is three quarters full on
 /// average, and the overhead of an allocator.
@@ -40,12 +40,12 @@ const PLAIN_HEADER: usize = 19;
 const STEPPED_HEADER: usize = 43;
 const EXPIRY: usize = 8;
 
-impl StoredRecord {
+impl TableRecord {
     /// Copies a record.
-    pub fn new(record: &Record<'_>) -> StoredRecord {
+    pub fn new(record: &Record<'_>) -> TableRecord {
         let mut bytes = vec![0; encoded_len(record)].into_boxed_slice();
         encode(record, &mut bytes);
-        StoredRecord(bytes)
+        TableRecord(bytes)
     }
 
     /// Replaces it with another version of the same key.
@@ -53,7 +53,7 @@ impl StoredRecord {
         if self.0.len() == encoded_len(record) {
             encode(record, &mut self.0);
         } else {
-            *self = StoredRecord::new(record);
+            *self = TableRecord::new(record);
         }
     }
 

@@ -303,12 +303,12 @@ proptest! {
         }
         prop_assert_eq!(table.size(), size);
         let shard = table.arcs[0].read();
-        prop_assert_eq!(table.memory(), shard.records.iter().map(StoredRecord::memory).sum::<u64>());
+        prop_assert_eq!(table.memory(), shard.records.iter().map(TableRecord::memory).sum::<u64>());
         drop(shard);
         // Twice, since a tombstone is dropped only if an earlier sweep found it committed.
         table.sweep(u64::MAX);
         table.sweep(u64::MAX);
-        let left = table.arcs[0].read().records.iter().map(StoredRecord::memory).sum::<u64>();
+        let left = table.arcs[0].read().records.iter().map(TableRecord::memory).sum::<u64>();
         prop_assert_eq!(table.memory(), left);
         drop(table.take(0));
         prop_assert_eq!(table.memory(), 0);

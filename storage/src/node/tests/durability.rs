@@ -8,7 +8,7 @@ fn keys_handed_in(ends: &WriterEnds) -> Vec<Vec<u8>> {
     for LogRequest { item, ack } in &ends.requests {
         if let LogItem::Records(buffer) = item {
             for entry in entry::decode(&buffer, ARCS).unwrap() {
-                let Entry::Records(_, records) = entry else { panic!("no records") };
+                let LogEntry::Records(_, records) = entry else { panic!("no records") };
                 keys.extend(records.map(|record| record.unwrap().key.to_vec()));
             }
         }
