@@ -43,6 +43,7 @@ mod folders;
 mod gate;
 mod health;
 mod holders;
+mod lifecycle;
 mod loss;
 mod losses;
 mod node;
@@ -68,9 +69,11 @@ use folders::Waiting;
 pub use folders::{FolderCopy, Folders, MAX_COPIES, WaitingFolder};
 pub use gate::Gate;
 pub use health::{Health, Level};
+use lifecycle::NodeEvent;
+pub use lifecycle::{Evidence, Lifecycle, Process};
 pub use loss::Loss;
 use losses::Losses;
-pub use node::{Newcomer, Node, Report, Word};
+pub use node::{Newcomer, Node, Report};
 use older::Older;
 pub use older::{Behind, Seen};
 pub use outline::{Amount, Move, Outline};
@@ -144,9 +147,13 @@ impl Membership {
                 on_disk: member.on_disk,
             };
             let ended = saved.ended.iter().find(|ended| ended.incarnation == member.incarnation);
-            let (gone, adopted) = (ended.is_some(), ended.map(|ended| ended.adopted));
-            let node = Node::new(who, now, lease_ms);
-            Node { connected: false, word: Word::Unheard, gone, adopted, ..node }
+            let process = if ended.is_some() { Process::Ended } else { Process::Disconnected };
+            Node {
+                lifecycle: Lifecycle::Stays(process),
+                evidence: Evidence::Unknown,
+                adopted: ended.map(|ended| ended.adopted),
+                ..Node::new(who, now, lease_ms)
+            }
         };
         for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
             nodes.entry(member.incarnation).or_insert_with(|| node(member));
@@ -257,7 +264,7 @@ impl Membership {
         if let Some(answer) = self.while_older(now, &event, &mut effects) {
             return (answer, effects);
         }
-        let ended = past_view::ended(self);
+        let (ended, steps) = (past_view::ended(self), self.steps);
         let answer = match event {
             Event::Register { who, returns, claim, seen: _, reached } => {
                 self.register(now, who, returns, claim, reached, &mut effects)
@@ -267,14 +274,13 @@ impl Membership {
             }
             Event::Disconnected(incarnation) => {
                 if let Some(node) = self.nodes.get_mut(&incarnation) {
-                    node.connected = false;
+                    node.on(NodeEvent::ConnectionEnds, steps);
                 }
                 Answer::Done
             }
             Event::Gone(incarnation) => {
-                let steps = self.steps;
-                if let Some(node) = self.nodes.get_mut(&incarnation).filter(|n| !n.connected) {
-                    (node.gone, node.step) = (true, steps);
+                if let Some(node) = self.nodes.get_mut(&incarnation).filter(|n| !n.is_connected()) {
+                    node.on(NodeEvent::ProcessEnds, steps);
                     effects
                         .push(Effect::Log(format!("{} is gone: its process ended", node.who.id)));
                     if node.who.on_disk {
@@ -320,15 +326,14 @@ impl Membership {
         if !is_member {
             self.retire_predecessors(now, incarnation, effects);
         }
-        if self.nodes.get(&incarnation).is_some_and(|node| !node.gone) {
+        if self.nodes.get(&incarnation).is_some_and(|node| !node.is_gone()) {
             self.note_word(incarnation, report.probe, effects);
             self.note_first(incarnation, effects);
         }
-        match self.nodes.get_mut(&incarnation).filter(|node| !node.gone) {
+        match self.nodes.get_mut(&incarnation).filter(|node| !node.is_gone()) {
             None => Answer::Unknown,
             Some(node) => {
                 node.heard = now;
-                node.step = steps;
                 let extends =
                     |floor| lease::extends(newest.view(), floor, incarnation, report.epoch);
                 // Whoever is in the active view is waited for, even where it is told of no lease (after a
@@ -337,10 +342,9 @@ impl Membership {
                     node.extend(now, lease_ms);
                 }
                 let lease = extends(floor);
-                node.connected = true;
+                node.on(NodeEvent::Heartbeat, steps);
                 node.adopted = node.adopted.max(Some(report.epoch));
                 node.report = report;
-                node.word = Word::Told;
                 self.known(lease.then_some(lease_ms))
             }
         }
@@ -431,7 +435,7 @@ impl Membership {
         let members = &self.active.view().members;
         match members.iter().find(|m| m.incarnation == node.who.incarnation) {
             _ if self.is_out(node.who.incarnation, now) => NodeState::Down,
-            None if node.has_left => NodeState::Left,
+            None if node.has_left() => NodeState::Left,
             None => NodeState::Waiting,
             Some(member) => match member.state {
                 MemberState::Joining => NodeState::Joining,

@@ -131,7 +131,8 @@ impl Membership {
     fn push_to_all(&self, views: &[Arc<Routes>], effects: &mut Vec<Effect>) {
         let mut told: Vec<Incarnation> = Vec::new();
         for member in views.iter().flat_map(|r| &r.view().members) {
-            let is_connected = self.nodes.get(&member.incarnation).is_some_and(|n| n.connected);
+            let is_connected =
+                self.nodes.get(&member.incarnation).is_some_and(|n| n.is_connected());
             if is_connected && !told.contains(&member.incarnation) {
                 told.push(member.incarnation);
                 let newest = self.newest().clone();

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use crate::ids::NodeId;
 use crate::membership::Membership;
 use crate::membership::change::{self, Step};
+use crate::membership::lifecycle::NodeEvent;
 use crate::membership::losses::{Losses, Owned};
 use crate::time::Millis;
 use crate::view::{MemberState, Routes, View};
@@ -33,7 +34,7 @@ impl Membership {
         made: &Routes,
         step: Option<Step>,
     ) {
-        let (old, new) = (before.view(), made.view());
+        let (old, new, steps) = (before.view(), made.view(), self.steps);
         let is_lost =
             |id: &NodeId| new.place_of(id).is_none_or(|place| new.sole_holder(place).is_some());
         let gone = (0u16..).zip(&old.members).filter(|(_, m)| is_lost(&m.id));
@@ -44,7 +45,7 @@ impl Membership {
         if step == Some(Step::Switch) {
             for (_, leaver) in gone.filter(|(_, m)| m.state == MemberState::Leaving) {
                 let node = self.nodes.get_mut(&leaver.incarnation);
-                node.into_iter().for_each(|node| node.has_left = true);
+                node.into_iter().for_each(|node| node.on(NodeEvent::HasLeft, steps));
             }
             self.losses.retain(is_lost);
             if change::is_even(new) {

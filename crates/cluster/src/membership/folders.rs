@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::claim::Claim;
 use crate::ids::{Address, Incarnation, NodeId};
+use crate::membership::lifecycle::NodeEvent;
 use crate::membership::starts::STARTS;
 use crate::membership::{Answer, Effect, Membership, Newcomer, Node};
 use crate::mutation::{Mutation, is_on};
@@ -146,7 +147,7 @@ impl Membership {
         }
         let rival = self
             .rival(now, who, claim)
-            .map(|node| (node.who.incarnation, node.who.address.clone(), node.connected));
+            .map(|node| (node.who.incarnation, node.who.address.clone(), node.is_connected()));
         if !is_copy && rival.is_none() {
             self.held_back.remove(&who.incarnation);
             return None;
@@ -188,7 +189,7 @@ impl Membership {
         let has_ended = |node: &Node| {
             // It was known before, or the operator has said so.
             let is_first = self.folders.is_first(node.who.incarnation, who.incarnation, claim);
-            node.gone || is_first == Some(true) && node.is_out(now)
+            node.is_gone() || is_first == Some(true) && node.is_out(now)
         };
         // The newcomer has ended, and its registration comes late.
         let is_later_start = |node: &Node| {
@@ -202,7 +203,7 @@ impl Membership {
                 && is_of_one_line(claim, node)
                 && !is_later_start(node)
         };
-        let is_there = |node: &&Node| node.connected && !node.is_out(now);
+        let is_there = |node: &&Node| node.is_connected() && !node.is_out(now);
         self.nodes
             .values()
             .filter(is_rival)
@@ -218,7 +219,7 @@ impl Membership {
         }
         let is_older = |node: &&Node| {
             node.who.id == who.id
-                && !node.gone
+                && !node.is_gone()
                 // Or one of the two is an earlier start with the other's folder.
                 && !claim.starts.contains(&node.who.incarnation)
                 && !members.contains(&node.who.incarnation)
@@ -285,7 +286,7 @@ impl Membership {
     /// A start that was taken in with a folder is alive: it came first. That it has registered is not enough to say so,
     /// since a registration may arrive long after its process has ended.
     pub(super) fn note_first(&mut self, who: Incarnation, effects: &mut Vec<Effect>) {
-        let node = self.nodes.get(&who).filter(|node| !node.has_told_what_it_holds());
+        let node = self.nodes.get(&who).filter(|node| !node.has_reported());
         let Some(claim) = node.and_then(|node| node.claim.clone()) else { return };
         // Where it could not be written down, its next start would not be known for the same folder's.
         let is_noted = claim.starts.contains(&who);
@@ -323,8 +324,8 @@ impl Membership {
             return Answer::Taken(format!("{id} is there, at {}: stop it first", node.who.address));
         }
         let steps = self.steps;
-        for node in self.nodes.values_mut().filter(|node| node.who.id == *id && !node.gone) {
-            (node.gone, node.step) = (true, steps);
+        for node in self.nodes.values_mut().filter(|node| node.who.id == *id && !node.is_gone()) {
+            node.on(NodeEvent::IsReplaced, steps);
         }
         self.folders.copies.retain(|copy| copy.id != *id || !copy.starts.contains(&start));
         if self.counting().contains(&of) {

@@ -219,7 +219,7 @@ impl Membership {
         let (lost, holders) = recovery::losses(&self.situation(now));
         if !lost.is_empty() {
             let has_ended = |i: &&Incarnation| {
-                self.nodes.get(i).is_none_or(|node| node.gone && !node.who.on_disk)
+                self.nodes.get(i).is_none_or(|node| node.is_gone() && !node.who.on_disk)
             };
             let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(has_ended);
             let names = |of: Vec<&Incarnation>| {
@@ -265,9 +265,10 @@ impl Membership {
         if !silent.is_empty() {
             return self.degraded(now, silent);
         }
-        let is_unheard = |m: &Member| self.nodes.get(&m.incarnation).is_none_or(|n| n.is_unheard());
+        let is_unreported =
+            |m: &Member| self.nodes.get(&m.incarnation).is_none_or(|n| n.is_unreported());
         let waits =
-            view.is_changing() || self.coming.is_some() || view.members.iter().any(is_unheard);
+            view.is_changing() || self.coming.is_some() || view.members.iter().any(is_unreported);
         if self.progress.is_some() || waits {
             let copies = self.progress.map_or(0, |p| p.all());
             return Health::Healing {

@@ -39,7 +39,7 @@ pub(super) fn is_synced(at: &Situation<'_>, place: usize, arc: usize) -> bool {
     let node = &at.nodes[&routes.member(place as u16).incarnation];
     // What a sole holder said of other arcs than its own is an old word.
     routes.write_set(arc).contains(&(place as u16))
-        && (node.is_unheard() || node.report.synced.contains(arc))
+        && (node.is_unreported() || node.report.synced.contains(arc))
 }
 
 /// Whether a member keeps an arc and said that it has everything of it, or its part of everything: on its disk.
@@ -58,7 +58,7 @@ pub(super) fn may_hold(at: &Situation<'_>, place: usize, arc: usize) -> bool {
     let member = &routes.view().members[place];
     let Some(node) = at.nodes.get(&member.incarnation) else { return false };
     routes.write_set(arc).contains(&(place as u16))
-        && (!node.gone || member.on_disk && holds_copy(at, place, arc))
+        && (!node.is_gone() || member.on_disk && holds_copy(at, place, arc))
 }
 
 /// Whether a member of the active view has become a replacement in an arc, and has not adopted a view that says so.
@@ -94,7 +94,7 @@ pub(super) fn is_doubtful(at: &Situation<'_>, incarnation: Incarnation) -> bool 
 
 /// Whether a member's process is known to have ended.
 pub(super) fn is_gone(at: &Situation<'_>, member: &Member) -> bool {
-    at.nodes.get(&member.incarnation).is_none_or(|node| node.gone)
+    at.nodes.get(&member.incarnation).is_none_or(|node| node.is_gone())
 }
 
 /// Whether a member is known to have been there after another has ended, whose records are on a disk. Where all end
@@ -108,6 +108,6 @@ pub(super) fn outlives(at: &Situation<'_>, member: &Member, victim: &Member) -> 
     };
     is_on(Mutation::DeadTestify)
         || !victim.on_disk
-        || !ended.gone
-        || !node.is_unheard() && node.step > ended.step
+        || !ended.is_gone()
+        || !node.is_unreported() && node.step > ended.step
 }

@@ -9,6 +9,7 @@
 //! another).
 
 use crate::ids::{Epoch, Incarnation};
+use crate::membership::lifecycle::NodeEvent;
 use crate::membership::{Answer, Effect, Membership, recovery, repair};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
@@ -91,12 +92,13 @@ impl Membership {
             ));
         }
         let before = self.active.epoch();
-        for node in self.nodes.values_mut() {
-            node.gone = node.is_out(now);
+        let steps = self.steps;
+        for node in self.nodes.values_mut().filter(|node| node.is_out(now)) {
+            node.on(NodeEvent::LossAccepted, steps);
         }
         self.all_given_up = Some(before);
         self.advance(now, true, effects);
-        if self.newest().epoch() == before && self.nodes.values().any(|node| !node.gone) {
+        if self.newest().epoch() == before && self.nodes.values().any(|node| !node.is_gone()) {
             return Answer::Wait("not every member has adopted the view yet".into());
         }
         effects.push(Effect::LossAccepted(loss.arcs.len()));

@@ -5,6 +5,7 @@ use crate::claim::Claim;
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::condition::DiskHealth;
+use crate::membership::lifecycle::{Evidence, Lifecycle, NodeEvent, Process};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 use crate::view::{Member, MemberState};
@@ -71,27 +72,6 @@ pub struct Report {
     pub probe: u64,
 }
 
-/// Whether one incarnation has said, since the manager started, what it holds.
-///
-/// | from | what happens | to |
-/// |---|---|---|
-/// | | the manager starts, and it is a member of a view that was saved | `Unheard` |
-/// | | it registers, and was not known | `Registered` |
-/// | `Unheard`, `Registered` | it registers again | as it was |
-/// | `Unheard`, `Registered` | a heartbeat | `Told` |
-/// | `Unheard`, `Registered` | it has ended, and who has its folder says what that has | `Told` |
-/// | `Told` | anything | `Told` |
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Word {
-    /// It was a member before the manager started. It may hold whatever a member may.
-    Unheard,
-    /// It has registered, and that is all: a registration may arrive long after its process has ended. It holds nothing.
-    Registered,
-    /// Its report, or its folder, says what it holds. Where that was a heartbeat it was alive after the manager had
-    /// taken its registration.
-    Told,
-}
-
 /// What the manager knows of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -103,18 +83,16 @@ pub struct Node {
     /// or when a longer one told before ends. Of a node that is no member yet, one lease after it was last
     /// heard of at all.
     pub until: Millis,
-    /// Whether the connection that carries its heartbeats is open.
-    pub connected: bool,
-    /// Whether its process is known to have ended.
-    pub gone: bool,
-    /// The manager's step at which that was known, or at which it was last heard of.
+    /// Whether it is connected, has ended, or has left.
+    pub(super) lifecycle: Lifecycle,
+    /// The manager's step at which its end was known, or at which it sent its last heartbeat.
     pub(super) step: u64,
     /// What it said last.
     pub report: Report,
     /// The newest view that it has told to have adopted; `None`: it has told nothing since the manager started.
     pub(super) adopted: Option<Epoch>,
-    /// Whether it is known what it holds, and that it was alive when it said so.
-    pub word: Word,
+    /// Whether it is known what it holds.
+    pub evidence: Evidence,
     /// Whether it was a member before it registered: it may hold what nobody else does.
     pub returns: bool,
     /// What it claims to have held in its last life (H6).
@@ -123,8 +101,6 @@ pub struct Node {
     pub since: Millis,
     /// The manager's step at which it did; 0 if that was before the manager started.
     pub(super) met: u64,
-    /// Whether it has left as it was asked to (H5): it is not taken in again.
-    pub has_left: bool,
 }
 
 impl Node {
@@ -133,33 +109,61 @@ impl Node {
             who,
             heard: now,
             until: now + lease_ms,
-            connected: true,
-            gone: false,
+            lifecycle: Lifecycle::Stays(Process::Connected),
             step: 0,
             report: Report::default(),
             adopted: None,
-            word: Word::Registered,
+            evidence: Evidence::Registered,
             returns: false,
             claim: None,
             since: now,
             met: 0,
-            has_left: false,
         }
     }
 
-    /// Whether it has told, since the manager started, that it has adopted this view and none after it.
-    pub fn has_told(&self, view: Epoch) -> bool {
+    /// Something has happened to it at a step of the manager.
+    pub(super) fn on(&mut self, event: NodeEvent, step: u64) {
+        let was_gone = self.is_gone();
+        self.lifecycle = self.lifecycle.after(event);
+        self.evidence = self.evidence.after(event, was_gone);
+        if event == NodeEvent::Heartbeat && !was_gone {
+            self.step = step;
+        }
+        // A loss is accepted of nodes that fell silent: nobody knows whether others outlived them.
+        let ends = self.is_gone() && event != NodeEvent::LossAccepted;
+        if ends && (!was_gone || event == NodeEvent::ProcessEnds) {
+            self.step = step;
+        }
+    }
+
+    /// Whether the connection that carries its heartbeats is open.
+    pub fn is_connected(&self) -> bool {
+        self.lifecycle.is_connected()
+    }
+
+    /// Whether its process has ended, or counts as ended.
+    pub fn is_gone(&self) -> bool {
+        self.lifecycle.is_gone()
+    }
+
+    /// Whether it has left as an operator asked (H5).
+    pub fn has_left(&self) -> bool {
+        self.lifecycle.has_left()
+    }
+
+    /// Whether the newest view that it has reported as adopted, since the manager started, is this one.
+    pub fn has_last_adopted(&self, view: Epoch) -> bool {
         self.adopted == Some(view)
     }
 
-    /// Whether it was a member when the manager started and has not said since what it holds.
-    pub fn is_unheard(&self) -> bool {
-        self.word == Word::Unheard
+    /// Whether it was a member when the manager started and has not reported its holdings since.
+    pub fn is_unreported(&self) -> bool {
+        self.evidence == Evidence::Unknown
     }
 
-    /// Whether it has sent a heartbeat, or its folder was told of.
-    pub(super) fn has_told_what_it_holds(&self) -> bool {
-        self.word == Word::Told
+    /// Whether a heartbeat or its folder has shown what it holds.
+    pub(super) fn has_reported(&self) -> bool {
+        self.evidence == Evidence::Reported
     }
 
     /// It has a lease from now on. One that was told before may be longer.
@@ -170,6 +174,6 @@ impl Node {
     pub(super) fn is_out(&self, now: Millis) -> bool {
         let early = || self.heard + self.until.saturating_sub(self.heard) / 4;
         let until = if is_on(Mutation::RemovedEarly) { early() } else { self.until };
-        self.gone || now >= until
+        self.is_gone() || now >= until
     }
 }

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use crate::claim::Claim;
 use crate::ids::{Epoch, ManagerIncarnation, NodeId};
 use crate::line::ViewName;
+use crate::membership::lifecycle::NodeEvent;
 use crate::membership::proposal::Plan;
 use crate::membership::{Answer, Effect, Event, Membership, Saved};
 use crate::mutation::{Mutation, is_on};
@@ -107,8 +108,9 @@ impl Membership {
             // It registers again, and tells what it has seen.
             Event::Heartbeat(..) => Answer::Unknown,
             Event::Disconnected(incarnation) => {
+                let steps = self.steps;
                 if let Some(node) = self.nodes.get_mut(incarnation) {
-                    node.connected = false;
+                    node.on(NodeEvent::ConnectionEnds, steps);
                 }
                 Answer::Done
             }

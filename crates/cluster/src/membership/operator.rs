@@ -65,7 +65,7 @@ impl Membership {
         self.longest_ms = self.longest_ms.max(terms.lease_ms());
         effects.push(Effect::Save);
         effects.push(Effect::Log(outline.what.clone()));
-        for node in self.nodes.values().filter(|node| node.connected) {
+        for node in self.nodes.values().filter(|node| node.is_connected()) {
             let incarnation = node.who.incarnation;
             effects.push(Effect::Push(incarnation, self.newest().clone(), self.active.epoch()));
         }

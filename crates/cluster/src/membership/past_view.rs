@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::arcs::ArcSet;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
+use crate::membership::lifecycle::NodeEvent;
 use crate::membership::{Ended, Membership, Node, Unused};
 use crate::view::{Member, MemberState, Routes, View};
 
@@ -53,7 +54,7 @@ pub(super) fn ended(state: &Membership) -> Vec<Ended> {
     for node in state.members().iter().filter_map(|i| state.nodes.get(i)).chain(left) {
         let incarnation = node.who.incarnation;
         let is_known = known.iter().any(|ended| ended.incarnation == incarnation);
-        if let Some(adopted) = node.adopted.filter(|adopted| node.gone && *adopted < newest)
+        if let Some(adopted) = node.adopted.filter(|adopted| node.is_gone() && *adopted < newest)
             && !is_known
         {
             known.push(Ended { incarnation, adopted });
@@ -76,7 +77,11 @@ pub(super) fn restored(
         let left = left(&view, &next).filter_map(|i| view.place_at(i)).map(|place| {
             let member = &view.members[place];
             // It was asked to go, or may have been.
-            Node { has_left: member.state == MemberState::Leaving, ..node(member) }
+            let mut node = node(member);
+            if member.state == MemberState::Leaving {
+                node.on(NodeEvent::HasLeft, 0);
+            }
+            node
         });
         let left = left.collect();
         earlier.push(PastView { routes: Arc::new(Routes::new(view)), unused, left });

@@ -45,7 +45,7 @@ impl Membership {
     pub fn behind(&self, place: u16) -> usize {
         let kept = self.active.kept_by(place);
         let node = self.nodes.get(&self.active.member(place).incarnation);
-        node.filter(|n| !n.is_unheard()).map_or(0, |n| kept.difference(&n.report.synced).count())
+        node.filter(|n| !n.is_unreported()).map_or(0, |n| kept.difference(&n.report.synced).count())
     }
 
     /// The same for all members.
@@ -58,9 +58,9 @@ impl Membership {
     pub fn amount_of(&self, copies: usize) -> Amount {
         let members = self.active.view().members.iter();
         let nodes: Vec<_> = members.filter_map(|m| self.nodes.get(&m.incarnation)).collect();
-        let all_gone = nodes.iter().all(|n| n.gone);
+        let all_gone = nodes.iter().all(|n| n.is_gone());
         let (mut keys, mut bytes, mut held) = (0, 0, 0);
-        for report in nodes.iter().filter(|n| all_gone || !n.gone).map(|n| &n.report) {
+        for report in nodes.iter().filter(|n| all_gone || !n.is_gone()).map(|n| &n.report) {
             keys += report.keys;
             bytes += report.bytes;
             held += report.synced.count_ones(..) as u64;

@@ -136,14 +136,14 @@ pub(super) fn counted_in(
 /// Whether a node has registered with a folder, and has yet to show that it is alive.
 pub(super) fn may_come(at: &Situation<'_>) -> bool {
     let mut nodes = at.waiting().map(|who| &at.nodes[&who.incarnation]);
-    nodes.any(|node| node.claim.is_some() && !node.has_told_what_it_holds())
+    nodes.any(|node| node.claim.is_some() && !node.has_reported())
 }
 
 /// Nodes that wait outside with a folder of the member at a place. They are alive, and later starts than that member
 /// is: what an earlier one knows of the folder is of no use.
 fn claimants<'m>(at: &Situation<'m>) -> Vec<(usize, &'m Node, &'m Claim)> {
     let active = at.active();
-    let has_claim = |node: &Node| node.claim.is_some() && !node.gone;
+    let has_claim = |node: &Node| node.claim.is_some() && !node.is_gone();
     if active.view().durability == Durability::None || !at.nodes.values().any(has_claim) {
         return Vec::new();
     }
@@ -151,7 +151,7 @@ fn claimants<'m>(at: &Situation<'m>) -> Vec<(usize, &'m Node, &'m Claim)> {
         let node = &at.nodes[&who.incarnation];
         let place = active.view().place_of(&who.id)?;
         let is_later = node.met > at.nodes[&active.member(place as u16).incarnation].met;
-        (is_later && node.has_told_what_it_holds()).then_some((place, node, node.claim.as_ref()?))
+        (is_later && node.has_reported()).then_some((place, node, node.claim.as_ref()?))
     };
     at.waiting().filter_map(claimant).collect()
 }
@@ -162,7 +162,7 @@ fn lacks_others(at: &Situation<'_>, candidates: &Candidates<'_>) -> bool {
     let view = at.active().view();
     let may_come = |i: &Incarnation| {
         let place = view.place_at(*i).filter(|place| !candidates.contains_key(place));
-        place.is_some_and(|place| view.members[place].on_disk || !at.nodes[i].gone)
+        place.is_some_and(|place| view.members[place].on_disk || !at.nodes[i].is_gone())
     };
     holders.iter().any(may_come)
 }

@@ -5,7 +5,7 @@ use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::limits::MAX_MEMBERS;
 use crate::membership::condition::DiskHealth;
-use crate::membership::node::Word;
+use crate::membership::lifecycle::NodeEvent;
 use crate::membership::{Answer, Effect, Membership, Newcomer, Node, holders, recovery};
 use crate::time::Millis;
 
@@ -36,19 +36,18 @@ impl Membership {
         if let Some(answer) = self.collision(now, &who) {
             return answer;
         }
-        let lease_ms = self.told.lease_ms();
+        let (lease_ms, steps) = (self.told.lease_ms(), self.steps);
         if let Some(node) = self.nodes.get_mut(&who.incarnation) {
             node.heard = now;
             node.extend(now, lease_ms);
-            node.connected = true;
-            node.gone = false;
+            node.on(NodeEvent::Registers, steps);
             return self.known(None);
         }
         if let Err(why) = reached {
             return self.hold_unreached(now, &who, why, effects);
         }
         self.unreached.remove(&who.incarnation);
-        if self.nodes.values().filter(|node| !node.gone).count() >= MAX_MEMBERS {
+        if self.nodes.values().filter(|node| !node.is_gone()).count() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
         effects.push(Effect::Log(format!("{} registered at {}", who.id, who.address)));
@@ -113,7 +112,7 @@ impl Membership {
             let is_known = claim.starts.contains(&incarnation);
             let has_had_it = !is_known || claim.starts.contains(&node.who.incarnation);
             // A copy may be another's who is there, or only silent.
-            let is_over = node.gone || node.who.address == address;
+            let is_over = node.is_gone() || node.who.address == address;
             node.who.id == id
                 && node.met < met
                 && is_over
@@ -148,11 +147,12 @@ impl Membership {
                 held.union_with(&recovery::counted_in(&situation, coming, claim, place));
             }
             let Some(node) = self.nodes.get_mut(&incarnation) else { continue };
-            if !node.gone {
-                (node.gone, node.step, has_ended) = (true, self.steps, true);
+            if !node.is_gone() {
+                node.on(NodeEvent::IsReplaced, self.steps);
+                has_ended = true;
             }
             if let Some(held) = held {
-                node.word = Word::Told;
+                node.on(NodeEvent::FolderShown, self.steps);
                 node.report.synced = held;
                 node.report.revived.clear();
             }
@@ -164,7 +164,7 @@ impl Membership {
 
     /// Who is to stand in for one that has ended has to be there after its end ([`repair`](super::plan)).
     pub(super) fn ask_who_is_left(&self, effects: &mut Vec<Effect>) {
-        let others = self.members().into_iter().filter(|i| self.nodes[i].connected);
+        let others = self.members().into_iter().filter(|i| self.nodes[i].is_connected());
         let steps = self.steps;
         effects.extend(others.map(|i| Effect::Probe(i, steps)));
     }
@@ -178,7 +178,7 @@ impl Membership {
             let is_silent = holder.is_out(now);
             // A member keeps its name while it is one: it may come back, and be needed (L2).
             let may_return =
-                !holder.gone && (!is_silent || members.contains(&holder.who.incarnation));
+                !holder.is_gone() && (!is_silent || members.contains(&holder.who.incarnation));
             if !(same_name || same_address) || !may_return {
                 continue;
             }
@@ -187,7 +187,7 @@ impl Membership {
             } else {
                 format!("the address {} is taken by {}", who.address, holder.who.id)
             };
-            if holder.connected && !is_silent {
+            if holder.is_connected() && !is_silent {
                 return Some(if same_name && same_address {
                     // A restart that was quicker than the news of the end of the process before it.
                     Answer::Wait(format!("{what}, whose connection has not ended yet"))
@@ -213,15 +213,17 @@ impl Membership {
         incarnation: Incarnation,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(node) = self.nodes.get(&incarnation).filter(|node| !node.gone) else { return };
+        let Some(node) = self.nodes.get(&incarnation).filter(|node| !node.is_gone()) else {
+            return;
+        };
         let address = node.who.address.clone();
         let steps = self.steps;
         let mut asks = false;
         // The end of its connection may have been lost on the way; nothing comes on it for a lease then.
-        let is_over = |other: &Node| !other.connected || other.is_out(now);
-        for other in self.nodes.values_mut().filter(|other| !other.gone && is_over(other)) {
+        let is_over = |other: &Node| !other.is_connected() || other.is_out(now);
+        for other in self.nodes.values_mut().filter(|other| !other.is_gone() && is_over(other)) {
             if other.who.address == address && other.who.incarnation != incarnation {
-                (other.gone, other.connected, other.step) = (true, false, steps);
+                other.on(NodeEvent::AddressTaken, steps);
                 asks |= other.who.on_disk;
             }
         }

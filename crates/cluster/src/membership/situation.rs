@@ -56,7 +56,7 @@ impl<'m> Situation<'m> {
     /// that may be alive, and no other newcomer that was heard of later.
     pub(super) fn waiting(self) -> impl Iterator<Item = &'m Newcomer> {
         let view = self.newest().view();
-        let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.gone);
+        let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.is_gone());
         let holders: Vec<&Member> =
             view.members.iter().filter(|m| may_live(&m.incarnation)).collect();
         let members: BTreeSet<Incarnation> = incarnations([self.newest()]);
@@ -65,7 +65,7 @@ impl<'m> Situation<'m> {
         let is_outside = move |node: &Node| {
             !members.contains(&node.who.incarnation)
                 && !self.is_out(node.who.incarnation)
-                && !node.has_left
+                && !node.has_left()
         };
         let waits = move |node: &Node| {
             let who = &node.who;
@@ -83,7 +83,7 @@ impl<'m> Situation<'m> {
     pub(super) fn is_given_up(&self, incarnation: Incarnation) -> bool {
         let (lease_ms, node) = (self.settings.lease_ms(), &self.nodes[&incarnation]);
         let patience = lease_ms.max(self.settings.return_ms.saturating_sub(lease_ms));
-        node.gone || self.now >= node.until + patience
+        node.is_gone() || self.now >= node.until + patience
     }
 
     /// What a member of this name owned when it was lost.

@@ -21,6 +21,7 @@ use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation};
 use crate::limits::MAX_MEMBERS;
 use crate::line::Line;
+use crate::membership::lifecycle::NodeEvent;
 use crate::membership::past_view::{MAX_UNUSED, PastView, left};
 use crate::membership::recovery::Candidates;
 use crate::membership::situation::Situation;
@@ -41,8 +42,8 @@ fn unused(at: &Situation<'_>, is_over: bool) -> ArcSet {
     let mut arcs = ArcSet::with_capacity(active.arcs());
     for (place, member) in (0..).zip(&active.view().members) {
         let node = &at.nodes[&member.incarnation];
-        let is_unused = has_not_adopted(node, active.epoch()) && (node.gone || is_over);
-        if is_unused || node.gone && is_on(Mutation::UsedCounts) {
+        let is_unused = has_not_adopted(node, active.epoch()) && (node.is_gone() || is_over);
+        if is_unused || node.is_gone() && is_on(Mutation::UsedCounts) {
             arcs.union_with(active.kept_by(place));
         }
     }
@@ -173,9 +174,9 @@ fn has_left<'m>(
         }
     }
     let on_disk = member.on_disk && view.durability != Durability::None;
-    let held = node.is_unheard() || node.report.synced.contains(arc);
-    let gone = at.nodes.get(&member.incarnation).map_or(node.gone, |node| node.gone);
-    (held && !node.has_left && (!gone || on_disk)).then_some((node, place))
+    let held = node.is_unreported() || node.report.synced.contains(arc);
+    let gone = at.nodes.get(&member.incarnation).map_or(node.is_gone(), |node| node.is_gone());
+    (held && !node.has_left() && (!gone || on_disk)).then_some((node, place))
 }
 
 /// Who waits with the folder of one that was dropped, if it tells of the view that this one had to have adopted.
@@ -190,7 +191,7 @@ fn replacement<'m>(at: &Situation<'m>, of: &Node, adopted: Epoch) -> Option<&'m 
                 && claim.of == of.who.incarnation
                 && claim.is_whole
                 && (adopted..=at.active().epoch()).contains(&claim.epoch)
-                && node.has_told_what_it_holds()
+                && node.has_reported()
         })
     })
 }
@@ -280,18 +281,20 @@ pub(super) fn remember(state: &mut Membership, view: &View) {
     };
     for (place, member) in view.members.iter().enumerate() {
         let Some(before) = left(member.incarnation) else { continue };
-        let claim = nodes.values().filter(|node| !node.gone).filter_map(|node| node.claim.clone());
+        let claim =
+            nodes.values().filter(|node| !node.is_gone()).filter_map(|node| node.claim.clone());
         let claim = { claim }.find(|claim| claim.of == member.incarnation);
         match nodes.get_mut(&member.incarnation) {
             None => {
-                let node = Node { connected: false, ..before.clone() };
+                let mut node = before.clone();
+                node.on(NodeEvent::ConnectionEnds, 0);
                 nodes.insert(member.incarnation, node);
             }
             Some(node) => {
                 // Its folder may have told before of what it was a sole holder for then.
                 let has = |arc: &usize| match &claim {
                     Some(claim) => claim.synced.contains(*arc),
-                    None => before.is_unheard() || before.report.synced.contains(*arc),
+                    None => before.is_unreported() || before.report.synced.contains(*arc),
                 };
                 let old = active.view().place_at(member.incarnation);
                 let old = old.and_then(|place| active.view().sole_holder(place));

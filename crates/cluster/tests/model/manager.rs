@@ -46,8 +46,14 @@ impl Hash for Manager {
             let silent = self.now - node.heard;
             let answer_ms = self.membership.settings().answer_ms();
             let times = (silent > answer_ms, silent > HEARTBEAT_MS * 3 / 2);
-            let flags =
-                (node.connected, node.gone, node.is_unheard(), node.has_left, has_lapsed, times);
+            let flags = (
+                node.is_connected(),
+                node.is_gone(),
+                node.is_unreported(),
+                node.has_left(),
+                has_lapsed,
+                times,
+            );
             (node.who.incarnation, node.returns, flags, &node.report).hash(hasher);
         }
     }
@@ -137,7 +143,7 @@ impl Manager {
         let newest = self.newest().epoch();
         while self.knows(silent).is_some_and(|node| !self.is_over(node)) {
             self.now += HEARTBEAT_MS / 2;
-            let is_heard = |node: &&Node| node.connected && !self.is_over(node);
+            let is_heard = |node: &&Node| node.is_connected() && !self.is_over(node);
             let others: Vec<(Incarnation, Report)> = self
                 .membership
                 .nodes()

@@ -199,7 +199,9 @@ impl World {
         let (number, spent, manager) = (slot as u8, &state.spent, &state.manager);
         let ended = state.ended_processes(slot);
         if ended.iter().any(|&i| {
-            manager.knows(i).is_some_and(|k| k.connected || !k.gone && state.nodes[slot].is_none())
+            manager
+                .knows(i)
+                .is_some_and(|k| k.is_connected() || !k.is_gone() && state.nodes[slot].is_none())
         }) {
             out.push(Action::Notice(number));
         }
@@ -381,7 +383,7 @@ impl State {
     fn is_given_up_by(&self, next: &Routes) -> bool {
         let is_unnoticed = |slot: usize| {
             let mut ended = self.ended_processes(slot).into_iter();
-            ended.any(|i| self.manager.knows(i).is_some_and(|node| !node.gone))
+            ended.any(|i| self.manager.knows(i).is_some_and(|node| !node.is_gone()))
         };
         let holds = |node: &&Node| {
             let known = self.manager.knows(node.incarnation);

@@ -119,7 +119,7 @@ impl World {
                     // anything.
                     let is_known = self.manager.membership().is_none_or(|membership| {
                         let node = membership.nodes().find(|n| n.who.incarnation.0 == process.pid);
-                        node.is_some_and(|n| n.is_unheard() || n.report.synced.contains(arc))
+                        node.is_some_and(|n| n.is_unreported() || n.report.synced.contains(arc))
                     });
                     stays && is_synced && is_known
                 };

@@ -223,7 +223,7 @@ impl World {
             let pid = active.member(place).incarnation.0;
             let known = membership.nodes().find(|node| node.who.incarnation.0 == pid);
             let is_known =
-                known.is_some_and(|n| !n.is_unheard() && n.report.epoch == active.epoch());
+                known.is_some_and(|n| !n.is_unreported() && n.report.epoch == active.epoch());
             is_known && self.listener(Party::Node(slot_of(place))) == Some(pid)
         };
         if keepers.len() < 2 || !keepers.iter().all(is_in_order) {
@@ -252,7 +252,7 @@ impl World {
         }
         let membership = self.manager.membership().filter(|_| self.manager.pid == manager);
         let knows = membership.is_some_and(|membership| {
-            membership.nodes().any(|n| n.who.incarnation.0 == pid && n.has_told(epoch))
+            membership.nodes().any(|n| n.who.incarnation.0 == pid && n.has_last_adopted(epoch))
         });
         if !knows {
             return;
@@ -276,7 +276,7 @@ impl World {
                             membership.nodes().find(|node| node.who.incarnation.0 == p.pid)
                         });
                         let is_known = known.is_some_and(|node| {
-                            !node.is_unheard() && node.report.synced.contains(arc)
+                            !node.is_unreported() && node.report.synced.contains(arc)
                         });
                         is_known && p.holdings.epoch() >= epoch && p.holdings.synced().contains(arc)
                     }

@@ -183,32 +183,32 @@ proptest! {
     }
 }
 
-/// The table of [`Word`](crate::membership::Word).
+/// The table of [`Evidence`](crate::membership::Evidence).
 #[test]
-fn what_a_node_has_said_of_itself() {
+fn evidence_of_holdings_grows_to_reported() {
     use crate::ids::Incarnation;
-    use crate::membership::Word;
-    let word = |sim: &Sim, start: u64| {
-        sim.manager().nodes().find(|n| n.who.incarnation == Incarnation(start)).map(|n| n.word)
+    use crate::membership::Evidence;
+    let evidence = |sim: &Sim, start: u64| {
+        sim.manager().nodes().find(|n| n.who.incarnation == Incarnation(start)).map(|n| n.evidence)
     };
     let mut run = Run::new(1, Durability::Sync);
     run.start(0, false);
-    assert_eq!(word(&run.sim, 1), Some(Word::Registered));
+    assert_eq!(evidence(&run.sim, 1), Some(Evidence::Registered));
     run.sim.register("node0 #1");
-    assert_eq!(word(&run.sim, 1), Some(Word::Registered));
+    assert_eq!(evidence(&run.sim, 1), Some(Evidence::Registered));
     run.happens(Chance::Ack(0));
-    assert_eq!(word(&run.sim, 1), Some(Word::Told));
+    assert_eq!(evidence(&run.sim, 1), Some(Evidence::Reported));
     run.sim.restart(true);
-    assert_eq!(word(&run.sim, 1), Some(Word::Unheard));
+    assert_eq!(evidence(&run.sim, 1), Some(Evidence::Unknown));
     run.sim.register("node0 #1");
-    assert_eq!(word(&run.sim, 1), Some(Word::Unheard));
+    assert_eq!(evidence(&run.sim, 1), Some(Evidence::Unknown));
     run.sim.heartbeat("node0 #1");
-    assert_eq!(word(&run.sim, 1), Some(Word::Told));
+    assert_eq!(evidence(&run.sim, 1), Some(Evidence::Reported));
     run.sim.restart(true);
     run.kill(0, "node0 #1", true);
-    assert_eq!(word(&run.sim, 1), Some(Word::Unheard));
+    assert_eq!(evidence(&run.sim, 1), Some(Evidence::Unknown));
     run.start(0, true);
-    assert_eq!(word(&run.sim, 2), Some(Word::Registered));
+    assert_eq!(evidence(&run.sim, 2), Some(Evidence::Registered));
     run.sim.heartbeat("node0 #2");
-    assert_eq!([1, 2].map(|start| word(&run.sim, start)), [Some(Word::Told); 2]);
+    assert_eq!([1, 2].map(|start| evidence(&run.sim, start)), [Some(Evidence::Reported); 2]);
 }
