@@ -78,7 +78,7 @@ Commands:
     report              table and charts of all throughput rows in --out
     load                how evenly inserted keys are spread over the nodes
     scenario NAME       single, test1, test2, test3 or test4
-    elastic             nodes die, come, leave and change weight under full load
+    elastic             nodes die, join, leave and change weight under full load
     floor               bare loopback round trips a second, without a cluster
     chaos               kill, stop and cut off processes, and change the cluster meanwhile
     crash               kill processes, start them again, look for every acknowledged write
@@ -229,7 +229,7 @@ fn add_faults(options: &mut Options) {
     options
         .optopt("", "heartbeat-ms", &heartbeat, "MS")
         .optopt("", "changes", changes, "LIST")
-        .optopt("", "history", "chaos: save what clients did and were told", "FILE")
+        .optopt("", "history", "chaos: save the history of all clients", "FILE")
         .optopt("", "bin", "elastic, chaos, crash: where the programs are [beside bench]", "DIR")
         .optopt("", "rounds", &rounds, "N")
         .optopt("", "durability", &durability, "HOW")
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_and_defaults() {
+    fn commands_and_defaults_are_parsed() {
         let BenchCommand::Throughput { settings, append } = args("throughput --ops 500").unwrap()
         else {
             panic!("another command");
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn mistakes_are_reported_with_the_flag() {
         for (line, want) in [
             ("", "nothing to do"),
             ("dance", "\"dance\" is no command"),

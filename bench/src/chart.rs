@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_is_never_zero() {
+    fn the_highest_value_is_never_zero() {
         let panel = |values: &[f64]| Panel {
             title: String::new(),
             bars: values.iter().map(|&value| Bar { label: String::new(), value }).collect(),

@@ -131,7 +131,7 @@ mod tests {
     use crate::workload::Workload;
 
     #[test]
-    fn every_answer_that_is_not_right_is_told() {
+    fn every_wrong_answer_is_reported() {
         let workload = Workload::new(1, 3, 0.5, 16).expect("a good workload");
         let keys: Vec<String> = (0..3).map(|index| workload.key(index)).collect();
         let errors = |fault| {

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn axis_marks_are_short() {
+    fn axis_labels_are_short() {
         for (number, text) in [
             (0.0, "0"),
             (0.25, "0.25"),

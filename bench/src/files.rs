@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_keeps_what_was_there_and_cleans_up() {
+    fn a_failure_keeps_the_previous_file_and_cleans_up() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let path = scratch.path().join("taken");
         fs::create_dir(&path).expect("a folder in the way");

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn measures_for_about_as_long_as_asked() {
+    fn a_measurement_takes_about_the_requested_time() {
         let floor = measure(Duration::from_millis(50)).expect("loopback works");
         assert!(floor.seconds >= 0.05, "{floor:?}");
         assert!(floor.round_trips > 10, "{floor:?}");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_at_all_still_makes_a_round_trip() {
+    fn a_measurement_of_no_duration_has_a_round_trip() {
         let floor = measure(Duration::ZERO).expect("loopback works");
         assert_eq!(floor.round_trips, 1);
     }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_that_answers_something_else_is_an_error() {
+    fn a_wrong_echo_is_an_error() {
         let (mut client, mut served) = connected_pair().expect("loopback works");
         thread::scope(|scope| {
             scope.spawn(move || {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_that_goes_away_is_an_error() {
+    fn a_closed_echo_is_an_error() {
         let (mut client, served) = connected_pair().expect("loopback works");
         drop(served);
         ping_pong(&mut client, Duration::from_secs(5)).expect_err("nobody answers");

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_of_one_to_a_thousand() {
+    fn percentiles_of_1_to_1000_are_right() {
         let latency = of_micros(1..=1_000);
         assert_eq!(latency.count(), 1_000);
         assert_close(latency.p50_us(), 500.0);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn merging_is_the_same_as_recording_into_one() {
+    fn merging_equals_recording_into_one() {
         let mut merged = of_micros(1..=500);
         merged.merge(&of_micros(501..=1_000));
         let whole = of_micros(1..=1_000);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_recorded_is_zero() {
+    fn an_empty_histogram_has_zeros() {
         let latency = Latency::default();
         assert_eq!(latency.count(), 0);
         assert_eq!(latency.p50_us(), 0.0);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes_are_counted_at_the_bounds() {
+    fn extreme_samples_count_at_the_bounds() {
         let mut latency = Latency::new();
         latency.record(Duration::ZERO);
         latency.record(Duration::MAX);

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_in_the_order_of_their_numbers() {
+    fn nodes_are_ordered_by_number() {
         let names = ["node10", "node2", "b", "node1", "a3"];
         let loads = counts(&names.map(|name| info(name, 1)));
         let sorted: Vec<&str> = loads.iter().map(|load| load.node_id.as_str()).collect();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_must_be_counted_once_a_copy() {
+    fn each_key_must_be_counted_once_for_each_copy() {
         let loads = counts(&[info("node1", 40), info("node2", 60)]);
         check(&loads, 100, 1).expect("right");
         check(&loads, 50, 2).expect("right");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_inserted_once_however_they_are_batched() {
+    fn every_key_is_inserted_once_for_any_batch_size() {
         for (threads, batch) in [(1, 1), (3, 7), (2, 1000)] {
             let store = Fake::new(2, 1, PlantedFault::None);
             let settings = LoadSettings { inserts: 100, drive: Drive { threads, batch } };

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_own_is_others() {
+    fn foreign_work_is_all_work_minus_own() {
         let at = Instant::now();
         let before = WorkSample { at, all: 1_000, own: 100 };
         let after = WorkSample { at: at + Duration::from_secs(10), all: 2_500, own: 600 };

@@ -55,7 +55,7 @@ pub enum ProcessError {
         node: NodeId,
         /// The process id.
         pid: i32,
-        /// What it said.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_stranger_is_killed() {
+    fn no_foreign_process_is_killed() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let path = scratch.path().join("pids");
         let file = PidFile::new(&path);

@@ -188,7 +188,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_line_at_each_tenth_and_the_last_at_the_finish() {
+    fn each_tenth_and_the_finish_print_a_line() {
         let mut schedule = LineSchedule::new(1_000);
         let due: Vec<u64> = (1..=1_000).filter(|&done| schedule.line_is_due(done, SOON)).collect();
         assert_eq!(due, [100, 200, 300, 400, 500, 600, 700, 800, 900]);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_run_speaks_every_five_seconds() {
+    fn a_slow_run_prints_every_five_seconds() {
         let mut schedule = LineSchedule::new(1_000_000);
         let due: Vec<u64> = (1..=14)
             .filter(|&second| schedule.line_is_due(second, Duration::from_secs(second)))
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_after_the_finish() {
+    fn no_line_follows_the_finish() {
         let mut schedule = LineSchedule::new(100);
         assert!(schedule.last_line_is_due());
         assert!(!schedule.line_is_due(50, Duration::from_secs(60)));
     }
 
     #[test]
-    fn a_line_says_how_far_and_how_long() {
+    fn a_line_has_progress_and_time() {
         let schedule = LineSchedule::new(200_000);
         assert_eq!(
             schedule.line("K=3", 50_000, Duration::from_millis(1_250)),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_run_is_all_done() {
+    fn an_empty_run_is_complete() {
         let mut schedule = LineSchedule::new(0);
         assert_eq!(schedule.line("none", 0, SOON), "none: 100 % (0 of 0, 0.0 s)");
         assert!(!schedule.line_is_due(0, Duration::from_secs(60)));

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn throughput_is_written_to_the_letter() {
+    fn the_throughput_file_has_the_documented_columns() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let folder = scratch.path().join("made/on/demand");
         let rows = [row(1, Mode::Sequential), row(3, Mode::Saturated)];
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn load_is_written_to_the_letter() {
+    fn the_load_file_has_the_documented_columns() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let rows = [("node1", 14_300), ("odd, \"id\"", 0)]
             .map(|(id, count)| NodeLoad { node_id: id.to_owned(), count });
@@ -321,14 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn without_rows_the_header_stands_alone() {
+    fn a_file_without_rows_has_a_header() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let path = write_load(scratch.path(), &[]).expect("written");
         assert_eq!(fs::read_to_string(path).expect("readable"), "node_id,count\n");
     }
 
     #[test]
-    fn what_was_written_is_read_back_and_damage_is_noticed() {
+    fn files_are_read_back_and_damage_is_noticed() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         assert_eq!(read_throughput(scratch.path()).expect("nothing yet"), []);
         let rows = [row(1, Mode::Sequential), row(3, Mode::Saturated)];
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_is_no_rate() {
+    fn the_rate_without_time_is_zero() {
         let mut row = row(1, Mode::Sequential);
         row.seconds = 0.0;
         assert_eq!(row.ops_per_sec(), 0.0);

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_as_many_operations_as_asked_for_are_measured() {
+    fn the_requested_number_of_operations_is_measured() {
         for (threads, batch, requests) in [(1, 1, 1_001), (1, 10, 101), (4, 25, 41)] {
             let measured = run_on(PlantedFault::None, Drive { threads, batch }).expect("runs");
             assert_eq!(measured.ops, 1_001);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_handed_out_once() {
+    fn a_quota_is_used_up_once() {
         let quota = Quota::new(25);
         assert_eq!([10, 10, 10, 10].map(|most| quota.take(most)), [10, 10, 5, 0]);
     }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_together_over_several_runs() {
+    fn rows_of_several_runs_are_collected() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let mut all = Series::default();
         assert_eq!(Series::read(scratch.path()).expect("nothing yet"), all);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_what_was_promised_and_whether_it_holds() {
+    fn the_table_shows_targets_and_whether_they_are_met() {
         let mut series = Series::default();
         series.add(vec![row(1, Mode::Sequential, 90), row(5, Mode::Saturated, 500)]);
         let table = series.table();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_do_not_belong_together_are_refused() {
+    fn files_that_do_not_match_are_refused() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let mut series = Series::default();
         series.add(vec![row(1, Mode::Sequential, 90)]);

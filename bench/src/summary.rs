@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_of_known_counts() {
+    fn figures_of_known_counts_are_right() {
         let balance = Balance::of(&[2, 4, 4, 4, 5, 5, 7, 9]).expect("not empty");
         assert_eq!((balance.nodes, balance.total), (8, 40));
         assert_eq!((balance.min, balance.max), (2, 9));
@@ -81,21 +81,21 @@ mod tests {
     }
 
     #[test]
-    fn a_node_with_nothing_counts() {
+    fn a_node_without_keys_counts() {
         let balance = Balance::of(&[14, 0, 0, 0, 0, 0, 0]).expect("not empty");
         assert_eq!(balance.max_over_mean(), 7.0);
         assert_eq!(balance.min_over_mean(), 0.0);
     }
 
     #[test]
-    fn nothing_and_no_nodes() {
+    fn empty_counts_and_no_nodes_are_accepted() {
         assert_eq!(Balance::of(&[]), None);
         let balance = Balance::of(&[0, 0]).expect("two nodes");
         assert_eq!(balance.max_over_mean(), 1.0);
     }
 
     #[test]
-    fn reads_as_a_sentence() {
+    fn the_balance_is_displayed_as_a_sentence() {
         let balance = Balance::of(&[49_000, 51_000]).expect("not empty");
         assert_eq!(
             balance.to_string(),

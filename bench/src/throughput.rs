@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_fit_together() {
+    fn the_defaults_are_valid() {
         let settings = ThroughputSettings::default();
         let Drive { threads, batch } = settings.saturated;
         for mode in &settings.modes {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_how_it_was_measured() {
+    fn a_row_has_its_mode_and_sizes() {
         let rows = measure(&Fake::new(3, 2, PlantedFault::None), 2, &small(vec![Mode::Saturated]))
             .expect("runs");
         let [Row { throughput, floor }] = &rows[..] else { panic!("one row") };
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_answer_fails_it() {
+    fn one_wrong_answer_fails_the_measurement() {
         let error =
             measure(&Fake::new(3, 2, PlantedFault::KeepsFirst), 2, &small(vec![Mode::Sequential]))
                 .expect_err("stale");

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same() {
+    fn equal_seeds_draw_equal_faults() {
         let faults = |seed| {
             let mut draw = draw(seed, WantedChanges::ALL);
             (0..50).map(|_| draw.fault(&roster())).collect::<Vec<_>>()
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_those_that_are_wanted_and_allowed() {
+    fn only_wanted_and_allowed_changes_are_drawn() {
         let changes = |wanted: WantedChanges, roster: &Roster| {
             let mut draw = draw(1, wanted);
             (0..200).filter_map(|_| draw.change(roster)).collect::<Vec<_>>()

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_say_what_they_are() {
+    fn changes_are_displayed_with_their_nodes() {
         assert_eq!(PlannedChange::Join(vec![5, 6]).to_string(), "start node6 node7");
         assert_eq!(PlannedChange::Leave(2).to_string(), "client --leave node3");
         assert_eq!(PlannedChange::Weight(0, 3).to_string(), "client --weight node1=3");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_chosen_by_name() {
+    fn wanted_changes_are_parsed_from_names() {
         assert_eq!("all".parse(), Ok(WantedChanges::ALL));
         assert_eq!("none".parse(), Ok(WantedChanges::NONE));
         let some: WantedChanges = "join, rep".parse().expect("two of them");

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silences_and_waits() {
+    fn silences_and_waits_are_computed() {
         let record = |kind, invoke: u64, ret: u64, outcome| Record {
             client: 1,
             key: "k".into(),

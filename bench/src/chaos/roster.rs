@@ -256,7 +256,7 @@ mod tests {
     const ALL: [usize; 5] = [0, 1, 2, 3, 4];
 
     #[test]
-    fn at_most_one_less_than_k_are_at_risk() {
+    fn at_most_k_minus_one_nodes_are_at_risk() {
         let mut test = Test::new();
         let unsettled = test.update(true, &ALL);
         assert!(unsettled.is_empty());
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_joins_is_not_missed() {
+    fn a_joining_node_is_not_expected_to_serve() {
         let mut test = Test::new();
         assert!(!test.roster.may_risk(5, true, Some(&[])), "it does not run");
         assert_eq!(test.roster.out(), [5, 6, 7]);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leave_leaves_enough() {
+    fn a_leave_keeps_enough_nodes() {
         let mut test = Test::new();
         assert!(!test.roster.may_leave(0), "four could become two");
         test.grow(1);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leave_that_is_refused_is_none() {
+    fn a_refused_leave_has_no_effect() {
         let mut test = Test::new();
         test.grow(3);
         let all: Vec<usize> = (0..8).collect();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn while_k_changes_both_count() {
+    fn both_values_of_k_count_during_a_change() {
         let mut test = Test::new();
         assert!(test.roster.may_copy(2) && !test.roster.may_copy(3) && !test.roster.may_copy(1));
         assert!(!test.roster.may_copy(4), "five could become two");

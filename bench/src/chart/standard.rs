@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_load_has_its_mean_and_its_balance() {
+    fn the_load_chart_shows_mean_and_balance() {
         let rows =
             [("a", 2), ("b", 4)].map(|(id, count)| NodeLoad { node_id: id.to_owned(), count });
         let chart = load(&rows);

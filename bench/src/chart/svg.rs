@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_without_room_are_left_out() {
+    fn labels_without_space_are_left_out() {
         let document = draw(&chart((0..100).map(|at| format!("node-{at}")))).expect("drawn");
         let texts = texts(&document);
         let labels = texts.iter().filter(|text| text.starts_with("node-"));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_nonsense_are_drawn_too() {
+    fn empty_and_invalid_values_are_drawn() {
         let mut odd = chart(["x".to_owned(), "y".to_owned()]);
         odd.panels[0].bars[0].value = f64::NAN;
         odd.panels[0].bars[1].value = f64::INFINITY;

@@ -74,7 +74,7 @@ mod tests {
     use crate::report::{Mode, NodeLoad, Throughput};
 
     #[test]
-    fn a_bar_is_as_long_as_its_part() {
+    fn the_length_of_a_bar_is_its_fraction() {
         let unit = 1.0 / BAR_CELLS as f64;
         assert_eq!(blocks(0.0), "");
         assert_eq!(blocks(1e-9), "▏", "something is never nothing");
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_load_histogram_reads_well() {
+    fn the_load_histogram_is_readable() {
         let rows = [("node1", 100), ("node2", 50), ("a-long-name", 0)].map(|(id, count)| {
             let node_id = id.to_owned();
             NodeLoad { node_id, count }

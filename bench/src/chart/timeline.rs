@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_nonsense_are_drawn_too() {
+    fn empty_and_invalid_values_are_drawn() {
         let mut odd = chart(Vec::new());
         odd.lanes[0].lines[0].points[3].1 = f64::NAN;
         odd.lanes[1].lines.clear();

@@ -102,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn all_is_there() {
+    fn a_complete_store_has_no_findings() {
         let all = check_all([value("a", 3), value("b", 3), value("c", 3)], 0);
         assert_eq!((all.missing, all.violations(), all.details), (0, 0, Vec::new()));
     }
 
     #[test]
-    fn missing_old_and_young() {
+    fn missing_writes_are_reported_by_age() {
         let some = || [value("a", 3), value("b", 1), None];
         let all = check_all(some(), 0);
         assert_eq!((all.missing, all.promised, all.violations()), (5, 5, 5));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn torn_foreign_and_never_written() {
+    fn torn_foreign_and_unwritten_values_are_found() {
         let mut torn = value("a", 3);
         torn.as_mut().expect("a value").pop();
         let all = check_all([torn, value("a", 3), value("c", 4)], 9);

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_acknowledged_or_a_later_one() {
+    fn the_last_acknowledged_write_or_a_later_one_is_right() {
         let test =
             Test::new(&[(PUT, Ok), (PUT, Unknown), (PUT, Ok), (PUT, Unknown), (PUT, Unknown)]);
         for (read, lost) in [
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_must_not_be_seen() {
+    fn a_failed_write_must_not_be_read() {
         let test = Test::new(&[(PUT, Ok), (PUT, Failed), (DELETE, Failed)]);
         assert_eq!(test.lost(Some(1)), NONE);
         assert_eq!(test.lost(Some(2)), [u64::MAX]);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_certain() {
+    fn a_read_makes_its_write_certain() {
         let mut test = Test::new(&[(PUT, Ok), (PUT, Unknown), (PUT, Unknown)]);
         test.settle(Some(2));
         assert_eq!(test.lost(Some(2)), NONE);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_deletes_the_first_is_certain() {
+    fn the_first_of_two_deletes_is_certain() {
         let mut test =
             Test::new(&[(PUT, Ok), (DELETE, Unknown), (PUT, Unknown), (DELETE, Unknown)]);
         test.settle(None);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_told_once() {
+    fn a_loss_is_reported_once() {
         for (read, lost) in [(Some(1), vec![2, 3]), (None, vec![1, 2, 3])] {
             let mut test = Test::new(&[(PUT, Ok), (PUT, Ok), (PUT, Ok)]);
             test.settle(Some(3));

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same() {
+    fn equal_seeds_draw_equal_kills() {
         assert_eq!(draw(1, KillScope::All, 2), draw(1, KillScope::All, 2));
         assert_ne!(draw(1, KillScope::All, 2), draw(2, KillScope::All, 2));
         let twice = draw(1, KillScope::All, 2).iter().filter(|plan| plan.again.is_some()).count();
@@ -156,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn all_are_all() {
+    fn scope_all_kills_every_process() {
         for plan in draw(1, KillScope::All, 1) {
             assert_eq!(plan.to_string(), "manager node1 node2 node3 node4 node5");
         }
     }
 
     #[test]
-    fn where_the_last_seconds_are_not_promised_there_are_more() {
+    fn unpromised_last_seconds_make_rounds_longer() {
         let longest = |durability| {
             let settings = CrashSettings { durability, ..CrashSettings::default() };
             let mut rng = StdRng::seed_from_u64(1);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_are_fewer_than_the_copies() {
+    fn scope_fewer_kills_fewer_nodes_than_copies() {
         let plans = draw(1, KillScope::Fewer, 3);
         let nodes = |plan: &KillPlan| -> Vec<usize> {
             let node = |party: &Party| match party {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn words() {
+    fn scopes_are_parsed() {
         for kill in [KillScope::All, KillScope::Fewer] {
             assert_eq!(kill.to_string().parse(), Ok(kill));
         }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised() {
+    fn writes_are_promised_by_durability_and_age() {
         let (new, old) = (Duration::from_millis(1_900), Duration::from_millis(2_100));
         for (kill, durability, promised) in [
             (KillScope::All, Durability::Sync, [true, true]),

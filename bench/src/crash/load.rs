@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_the_keys_rest_and_each_has_its_turn() {
+    fn half_of_the_keys_rest_in_turns() {
         let turn = TURN as usize;
         for round in 1..=TURN {
             let gate = LoadGate::new(round);

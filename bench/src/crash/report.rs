@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_in_words() {
+    fn the_summary_has_all_sums() {
         let settings = CrashSettings { seed: 7, ..CrashSettings::default() };
         let rounds = [
             round(1, 300, CrashFindings::default()),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn findings_are_reported() {
         let wrong = CrashFindings {
             missing: 5,
             promised: 1,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn words_have_room() {
+    fn descriptions_are_limited() {
         let mut findings = CrashFindings::default();
         (0..100).for_each(|key| findings.add_detail(key.to_string()));
         assert_eq!((findings.details.len(), findings.details[9].as_str()), (WORDS, "9"));

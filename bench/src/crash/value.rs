@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_encoded_is_decoded() {
+    fn an_encoded_value_is_decoded() {
         for len in [0, 1, 50, 4096] {
             for sequence in [0, 1, u64::MAX] {
                 let value = encode("c3.17", sequence, len);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixture_and_a_stranger_are_noticed() {
+    fn mixed_and_foreign_values_are_noticed() {
         let (old, new) = (encode("c3.17", 9, 4000), encode("c3.17", 10, 4000));
         for cut in [1, 4, 12, 19, 512, 3999] {
             let torn = [&new[..cut], &old[cut..]].concat();

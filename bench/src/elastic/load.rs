@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_right_has_no_findings() {
+    fn a_correct_store_has_no_findings() {
         let (findings, keys, _, read) = run(PlantedFault::None);
         assert_eq!((findings.wrong(), findings.failed(), read), (0, 0, 100));
         assert!(findings.details().is_empty());
@@ -249,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_found() {
+    fn lost_values_are_found() {
         let (findings, ..) = run(PlantedFault::LosesTheKilled);
         assert!(findings.wrong() > 0);
         assert!(findings.details()[0].contains("WRONG ANSWER"), "{:?}", findings.details());
     }
 
     #[test]
-    fn what_fails_is_counted() {
+    fn failed_operations_are_counted() {
         let (findings, ..) = run(PlantedFault::FailsWrites);
         assert!(findings.failed() > 0);
         assert_eq!(findings.wrong(), 0);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_read_finds_what_was_never_read() {
+    fn the_final_read_checks_keys_that_were_not_read_before() {
         let (findings, keys, target, _) = run(PlantedFault::None);
         // Another client overwrites a key.
         StoreTarget::put(&target, keys.names().nth(7).expect("a key"), "strange").expect("put");

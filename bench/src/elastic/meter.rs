@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_errors_are_of_their_time() {
+    fn rates_and_errors_are_counted_by_time() {
         let mut track = Track::default();
         track.note(ms(5), ms(1), 100, 0);
         track.note(ms(15), ms(1), 50, 10);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_counts_from_the_event_on() {
+    fn a_wait_counts_from_the_event() {
         let mut track = Track::default();
         // From 50 to 120, from 190 to 500, from 900 to 910.
         track.note(ms(120), ms(70), 1, 0);

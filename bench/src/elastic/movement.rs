@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_moves_where_nothing_changes() {
+    fn an_equal_view_moves_nothing() {
         let keys = KeysOfArcs(vec![10; ARCS]);
         let routes = routes(&[1, 2, 3, 4], assigned, None);
         assert_eq!(keys.fetched(&routes, &routes), 0);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_death_moves_what_the_dead_one_held() {
+    fn a_death_moves_the_copies_of_the_dead_node() {
         let keys = KeysOfArcs(vec![10; ARCS]);
         let before = routes(&[1, 2, 3, 4], assigned, None);
         // Node 4 is gone; its arcs go to the next, node 1.
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_started_anew_has_nothing() {
+    fn a_restarted_node_fetches_everything() {
         let keys = KeysOfArcs(vec![10; ARCS]);
         let before = routes(&[1, 2, 3, 4], assigned, None);
         let after = routes(&[1, 2, 3, 5], assigned, None);

@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_is_text() {
+    fn a_plan_is_parsed_from_text() {
         let plan = ElasticPlan::default();
         assert_eq!(plan.0.len(), 7);
         let texts: Vec<String> = plan.0.iter().map(PlanStep::to_string).collect();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_loses_something_is_refused() {
+    fn a_plan_that_loses_data_is_refused() {
         ElasticPlan::default().check(7, 3).expect("the issue's own");
         for (text, nodes, copies, want) in [
             ("kill 3", 7, 3, "kill 3: with 3 copies nothing would be left"),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_come_back_before_new_ones_do() {
+    fn stopped_nodes_return_before_new_ones_join() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut members = Members::new(3);
         let StepAction::Kill(dead) = members.act(PlanStep::Kill(2), &mut rng) else {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_hits_the_same_nodes() {
+    fn equal_seeds_choose_equal_nodes() {
         let acts = |seed| {
             let mut rng = StdRng::seed_from_u64(seed);
             let mut members = Members::new(7);

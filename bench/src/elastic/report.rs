@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_figures() {
+    fn an_event_has_its_figures() {
         let report = report();
         let figures = report.events[0].figures(&report.tracks);
         assert_eq!((figures.calm_rate, figures.rate), (1_000.0, 500.0));
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_to_the_letter() {
+    fn files_have_the_documented_columns() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let [time, events] = report().write(scratch.path()).expect("written");
         let time = std::fs::read_to_string(time).expect("readable");
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chart_has_the_events_where_they_happened() {
+    fn the_chart_shows_events_at_their_times() {
         let chart = report().chart();
         assert_eq!(chart.seconds, 10.0);
         assert_eq!(chart.marks.len(), 2);

@@ -114,7 +114,7 @@ impl ElasticTestbed {
         step: PlanStep,
         findings: &ElasticFindings,
     ) -> Result<ElasticEvent, ElasticError> {
-        let nothing = || ElasticError::Step("the manager tells no view".to_owned());
+        let nothing = || ElasticError::Step("the manager sends no view".to_owned());
         let before = self.watch.keys().copies(self.watch.routes().ok_or_else(nothing)?);
         let fetched = self.watch.fetched();
         let begun = self.meter.now();

@@ -38,7 +38,7 @@ fn play_on(scenario: Scenario, fault: PlantedFault) -> (String, Result<(), Scena
 }
 
 #[test]
-fn a_store_that_is_right_passes_them_all() {
+fn a_correct_store_passes_all_scenarios() {
     for scenario in ALL {
         let (out, outcome) = play_on(scenario, PlantedFault::None);
         outcome.unwrap_or_else(|error| panic!("{scenario:?}: {error}\n{out}"));
@@ -59,7 +59,7 @@ fn steps_are_printed_as_the_client_command_prints_them() {
 }
 
 #[test]
-fn whatever_is_wrong_is_noticed() {
+fn every_planted_fault_is_noticed() {
     use Scenario::*;
     for (fault, scenarios, want) in [
         (PlantedFault::KeepsFirst, &[Test1, Test2, Test3, Test4][..], "was put last"),
@@ -78,7 +78,7 @@ fn whatever_is_wrong_is_noticed() {
 }
 
 #[test]
-fn names_are_read() {
+fn names_are_parsed() {
     for (name, scenario) in Scenario::NAMES.split(", ").zip(ALL) {
         assert_eq!(name.parse(), Ok(scenario));
     }

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_range_are_keys() {
+    fn the_bounds_of_the_range_are_keys() {
         let zipf = Zipf::new(1_000_000, YCSB_SKEW);
         assert_eq!(zipf.index(0.0), 0);
         assert!(zipf.index(1.0_f64.next_down()) < 1_000_000);

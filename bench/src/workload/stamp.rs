@@ -69,14 +69,14 @@ mod tests {
     const STAMP: Stamp = Stamp { key_index: 12, worker: 3, sequence: 45 };
 
     #[test]
-    fn a_value_reads_as_documented() {
+    fn a_value_has_the_documented_text() {
         assert_eq!(STAMP.encode(15), b"k12.w3.s45ttttt");
         assert_eq!(STAMP.encode(10), b"k12.w3.s45");
         assert_eq!(STAMP.encode(0), b"k12.w3.s45", "never cut short");
     }
 
     #[test]
-    fn what_was_encoded_is_decoded() {
+    fn an_encoded_stamp_is_decoded() {
         for key_index in [0, 1, 10, u32::MAX] {
             for worker in [0, 9, u32::MAX] {
                 for sequence in [1, 26, 99, u64::MAX] {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_stamps() {
+    fn other_texts_are_not_stamps() {
         for text in [
             "",
             "k",

@@ -5,7 +5,7 @@ fn workload(keys: u32, read_fraction: f64) -> Workload {
 }
 
 #[test]
-fn the_same_seed_draws_the_same_and_workers_differ() {
+fn equal_seeds_draw_equal_operations_and_workers_differ() {
     let draw = |seed, worker| {
         let workload = Workload::new(seed, 1_000, 0.5, 32).expect("valid");
         let mut stream = workload.stream(worker, 4, 10).expect("valid");
@@ -18,7 +18,7 @@ fn the_same_seed_draws_the_same_and_workers_differ() {
 }
 
 #[test]
-fn a_batch_has_different_keys_and_a_writer_only_its_own() {
+fn a_batch_has_distinct_keys_and_a_writer_only_its_own() {
     for keys in [8, 9, 11, 100] {
         for zipf in [false, true] {
             let mut workload = workload(keys, 0.3);
@@ -103,7 +103,7 @@ fn keys_have_the_prefix_and_the_index() {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused_with_the_reason() {
+fn an_invalid_workload_is_refused_with_the_reason() {
     use WorkloadError as E;
     let new = |keys, reads| Workload::new(0, keys, reads, 8).map(|_| ());
     assert_eq!(new(0, 0.5), Err(E::Keys(0)));

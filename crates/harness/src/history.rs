@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_history_is_read() {
         let lines = "1 a put 7 10 20 ok\n2 a get - 11 12 ok\n3 b get 7 5 9 failed\n\
                      4 b update 8/7 10 20 ok\n5 b update 9/- 10 20 unknown\n\
                      1 b delete - 30 90 unknown\n";
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_line() {
+    fn errors_name_the_line() {
         for (line, want) in [
             ("1 a put 7 10 20", "line 2: an operation has seven words"),
             ("1 a put - 10 20 ok", "line 2: put with a value"),

@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_must_not_be_seen() {
+    fn a_failed_write_must_not_be_read() {
         is_right(&["1 put 1 0 10 failed", "2 get - 20 30 ok"]);
         is_wrong(&["1 put 1 0 10 failed", "2 get 1 20 30 ok"]);
         is_wrong(&["2 get 9 20 30 ok"]);
     }
 
     #[test]
-    fn what_is_unknown_may_be_seen_late_but_not_early_or_twice() {
+    fn an_unknown_write_may_take_effect_late_but_not_early_or_twice() {
         is_right(&["1 put 1 0 10 unknown", "2 get - 20 30 ok", "2 get 1 40 50 ok"]);
         is_right(&["1 put 1 0 10 unknown", "2 get - 20 30 ok"]);
         is_right(&["1 put 1 0 5 ok", "1 delete - 6 10 unknown", "2 get 1 20 30 ok"]);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_zones_find_the_search_finds_and_nearly_the_other_way_round() {
+    fn zones_have_no_false_alarm_and_find_most_violations() {
         let mut rng = StdRng::seed_from_u64(1);
         let (mut wrong, mut found) = (0, 0);
         for _ in 0..4_000 {

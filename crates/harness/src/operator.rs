@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_flags_of_the_command() {
+    fn commands_become_flags() {
         for (order, text) in [
             (OperatorCommand::Leave(node()), "--leave node3"),
             (OperatorCommand::Weight(node(), 2), "--weight node3=2"),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn begun_refused_and_nonsense() {
+    fn outcomes_are_recognized() {
         assert_eq!(answer(Some(0), "OK, node3 leaves\n", ""), Some(CommandOutcome::Begun));
         let refused = answer(Some(1), "", "client: a change is under way\n");
         assert_eq!(refused, Some(CommandOutcome::Refused("client: a change is under way".into())));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_command_is_named() {
+    fn a_command_without_the_flag_is_reported() {
         let help = "        --leave NODE    it leaves\n        --cancel        what is under way\n";
         assert_eq!(lacking(help, &["leave", "cancel"]), None);
         assert_eq!(lacking(help, &["leave", "rep"]), Some("rep"));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_waited_for() {
+    fn an_outcome_is_awaited() {
         let ask = |script: &str| {
             let mut command = Command::new("/bin/sh");
             RunningCommand::start("--cancel".into(), command.args(["-c", script]), PATIENCE)

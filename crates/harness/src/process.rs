@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ends_is_found_once() {
+    fn an_exit_is_reported_once() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let mut process = shell(scratch.path(), "exit 3");
         assert!(!process.is_running());
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_dropped_is_gone() {
+    fn a_dropped_process_is_killed() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let mut process = shell(scratch.path(), "sleep 1000");
         let pid = process.start().expect("a shell starts");

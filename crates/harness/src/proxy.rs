@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_link_holds_back_and_delivers_later() {
+    fn a_cut_link_delivers_late() {
         let (target, target_address) = listener();
         // A port that no outgoing connection takes while the proxy is closed.
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free(1).expect("one")[0]));
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_dropped_ends_what_it_holds_back() {
+    fn a_dropped_proxy_closes_its_connections() {
         let (target, target_address) = listener();
         let (front, address) = listener();
         let proxy = Proxy::alone(front, target_address).expect("open");

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_unless_it_is_kept() {
+    fn a_folder_is_removed_unless_kept() {
         let mut scratch = Scratch::temporary("scratch-test");
         let path = scratch.path().to_owned();
         fs::create_dir_all(path.join("inside")).expect("created");
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_one_begins_empty_and_stays() {
+    fn a_chosen_folder_starts_empty_and_is_kept() {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let path = folder.path().join("out");
         drop(Scratch::at(path.clone()).expect("nothing was there"));

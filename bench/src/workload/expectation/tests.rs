@@ -46,7 +46,7 @@ fn an_acknowledged_value_must_be_read() {
 }
 
 #[test]
-fn a_read_beside_a_put_may_see_either() {
+fn a_read_during_a_put_may_see_either_value() {
     let expectation = expectation();
     put(&expectation, 1, Outcome::Ok);
     // The read begins first; the put begins and even ends meanwhile.
@@ -62,7 +62,7 @@ fn a_read_beside_a_put_may_see_either() {
 }
 
 #[test]
-fn absent_is_right_while_the_first_put_is_under_way() {
+fn absent_is_right_during_the_first_put() {
     let expectation = expectation();
     let pending = expectation.begin_put(KEY, 1);
     let early = expectation.begin_get(KEY);
@@ -73,7 +73,7 @@ fn absent_is_right_while_the_first_put_is_under_way() {
 }
 
 #[test]
-fn what_one_read_saw_the_next_must_see() {
+fn a_value_that_was_read_must_be_read_again() {
     let expectation = expectation();
     put(&expectation, 1, Outcome::Ok);
     let pending = expectation.begin_put(KEY, 2);
@@ -127,7 +127,7 @@ fn a_refused_put_must_never_surface() {
 }
 
 #[test]
-fn values_of_others_and_damaged_values_are_foreign() {
+fn foreign_and_damaged_values_are_reported() {
     let expectation = expectation();
     put(&expectation, 1, Outcome::Ok);
     let stamp = |key_index, worker| Stamp { key_index, worker, sequence: 1 };
@@ -148,7 +148,7 @@ fn values_of_others_and_damaged_values_are_foreign() {
 }
 
 #[test]
-fn errors_say_what_was_seen_and_what_was_due() {
+fn errors_name_the_actual_and_the_expected_value() {
     let expectation = expectation();
     put(&expectation, 5, Outcome::Ok);
     let error = get(&expectation, Some(4)).expect_err("stale");
@@ -233,7 +233,7 @@ fn errors_of(fault: Option<StoreFault>) -> Vec<WrongAnswer> {
 }
 
 #[test]
-fn a_right_store_raises_no_alarm() {
+fn a_correct_store_raises_no_alarm() {
     assert_eq!(errors_of(None), []);
 }
 

@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_half_cut_takes_about_half() {
+    fn a_half_cut_affects_about_half() {
         let cut =
             Cut { from: Party::Client, to: Party::Node(0), way: Direction::Both, half: Some(7) };
         let from = || OnceLock::from(Party::Client);
