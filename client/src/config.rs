@@ -12,7 +12,7 @@ pub struct Config {
     /// Where the manager is.
     pub manager: Address,
     /// How long an operation is tried before it fails, and a manager waited for at the start; 10 s.
-    /// `Duration::MAX`: for ever.
+    /// `Duration::MAX`: no deadline.
     pub deadline: Duration,
     /// The longest silence of a node before the next attempt; 1 s. While bytes move the client
     /// waits, until the deadline.

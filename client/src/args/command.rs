@@ -20,7 +20,7 @@ pub enum Command {
         value: Option<String>,
         /// Only if it has none.
         if_absent: bool,
-        /// For so many milliseconds; `None` for ever.
+        /// The time to live in milliseconds; `None`: it never expires.
         expire_ms: Option<u64>,
     },
     /// Add to the number that a key holds.

@@ -58,13 +58,13 @@ fn read(bytes: &[u8]) -> Result<Vec<Vec<Owned>>, ReadError> {
     Ok(all)
 }
 
-/// Where a damaged dump is damaged; `None` if it is told to be no dump, or a newer one.
+/// The position of a dump's damage; `None` if it is recognized as no dump, or as a newer one.
 fn bad_place(bytes: &[u8]) -> Option<u64> {
     match read(bytes) {
         Err(ReadError::Damaged { place, .. }) => Some(place),
         Err(ReadError::Foreign | ReadError::Newer(_)) => None,
         Err(ReadError::Io(error)) => panic!("{error}"),
-        Ok(blocks) => panic!("taken for good: {blocks:?}"),
+        Ok(blocks) => panic!("taken for valid: {blocks:?}"),
     }
 }
 
@@ -95,7 +95,7 @@ fn blocks_of(bytes: &[u8]) -> Vec<Range<usize>> {
 
 #[test]
 fn golden_bytes() {
-    // Those of docs/dump.md. They must be readable for ever.
+    // Those of docs/dump.md. They must stay readable.
     let blocks = [vec![record("key1", "value1", None), record("k", "", Some(1))]];
     let bytes = dump(&blocks);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -131,7 +131,7 @@ fn the_longest_record_fits_behind_an_almost_full_block() {
     records.push((key.clone(), value.clone(), Some(1)));
     assert!(block(&records).is_full());
     assert_eq!(read(&dump(&[records.clone()])).unwrap(), [records]);
-    // And what no cluster can hold is refused, whatever its checksum says.
+    // Records that no cluster can hold are refused, even with a valid checksum.
     for (key, value) in
         [(vec![7; KEY_CEILING + 1], vec![]), (b"k".to_vec(), vec![9; VALUE_CEILING + 1])]
     {

@@ -27,7 +27,7 @@ pub enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// A value, for ever or until a time.
+    /// A value, with or without an expiry time.
     pub fn of_value(value: &'a [u8], expiry: Option<u64>) -> Body<'a> {
         expiry.map_or(Body::Value(value), |at| Body::Expiring(value, at))
     }
@@ -40,7 +40,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Until when it is one, if not for ever.
+    /// Its expiry time, if it has one.
     pub fn expiry(self) -> Option<u64> {
         match self {
             Body::Expiring(_, at) => Some(at),

@@ -178,7 +178,7 @@ fn the_frame_time_begins_anew_while_bytes_move() {
     assert!(answer[8..] == large);
 }
 
-/// Less than the lowest rate, a byte now and then, is as good as silence.
+/// A rate below the lowest one, a byte now and then, counts as silence.
 #[test]
 fn a_dripping_peer_is_cut_off() {
     let server = start(quick());
