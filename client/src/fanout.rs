@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use cluster::ids::Epoch;
-use cluster::operation::write::Reply;
+use cluster::operation::write::WriteReply;
 use cluster::operation::{Found, Need, ReadAnswer, Request};
 use cluster::replica::State;
 use cluster::version::{Clock, Version};
@@ -317,7 +317,11 @@ fn receive_writes(
         Err(error) if matches!(error.word(), Some(ErrorWord::Disk | ErrorWord::Unsure)) => {
             let is_unsent = error.word() == Some(&ErrorWord::Disk);
             for i in writes.drain(..) {
-                batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
+                batch[i].operation.wrote(if is_unsent {
+                    WriteReply::Unsent
+                } else {
+                    WriteReply::Lost
+                });
             }
             attempt.trouble = Some(error.to_string());
             return Ok(());
@@ -333,7 +337,7 @@ fn receive_writes(
         if let Some(refusal) = Refusal::of_write(answer) {
             attempt.refusal = Some((place, refusal));
         }
-        batch[i].operation.wrote(Reply::Answer(answer));
+        batch[i].operation.wrote(WriteReply::Answer(answer));
     }
     Ok(())
 }
@@ -402,10 +406,10 @@ fn fail(
     let is_unsent =
         error.is_unsent() || matches!(error.word(), Some(ErrorWord::Busy | ErrorWord::Auth));
     for i in request.writes.drain(..) {
-        batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
+        batch[i].operation.wrote(if is_unsent { WriteReply::Unsent } else { WriteReply::Lost });
     }
     for i in request.later.drain(..) {
-        batch[i].operation.wrote(Reply::Unsent);
+        batch[i].operation.wrote(WriteReply::Unsent);
     }
     for i in request.reads.drain(..).chain(request.fences.drain(..)) {
         attempt.needs[i] = batch[i].operation.got(request.place, None);

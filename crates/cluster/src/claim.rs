@@ -37,7 +37,7 @@ impl Claim {
     /// the view.
     pub fn counts(&self, active: &Routes, place: u16, is_new_replacement: bool) -> ArcSet {
         let view = active.view();
-        let mut arcs = active.kept_by(place).clone();
+        let mut arcs = active.arcs_of(place).clone();
         arcs.intersect_with(&self.synced);
         let of_arcs = |arcs: &[u16]| arcs.iter().map(|&arc| usize::from(arc)).collect::<ArcSet>();
         if active.member(place).incarnation != self.of && !is_on(Mutation::ClaimOld) {

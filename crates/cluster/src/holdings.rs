@@ -66,7 +66,7 @@ pub struct Holdings {
     incarnation: Incarnation,
     routes: Option<Arc<Routes>>,
     /// Arcs in whose write set this node is.
-    keeps: ArcSet,
+    arcs: ArcSet,
     synced: ArcSet,
     /// Arcs with the records of its own disk: everything that was acknowledged, except what only
     /// other disks may have. It is synced there when it has gathered that.
@@ -82,7 +82,7 @@ struct Transition<'r> {
     /// This node's place in the newer view, if it is a member of that.
     me: Option<usize>,
     /// Arcs in whose write set it is there.
-    keeps: ArcSet,
+    arcs: ArcSet,
     /// Arcs that start empty with that view.
     fresh: ArcSet,
     /// Whether the newer view is the next one.
@@ -105,9 +105,9 @@ impl Transition<'_> {
 impl Holdings {
     /// The holdings of a node that has seen no view yet.
     pub fn new(id: NodeId, incarnation: Incarnation) -> Holdings {
-        let (keeps, synced, revived) = Default::default();
+        let (arcs, synced, revived) = Default::default();
         let (routes, claim) = (None, None);
-        Holdings { id, incarnation, routes, keeps, synced, revived, claim, has_been_member: false }
+        Holdings { id, incarnation, routes, arcs, synced, revived, claim, has_been_member: false }
     }
 
     /// The same for a node with a data folder of an earlier start.
@@ -149,7 +149,7 @@ impl Holdings {
 
     /// The arcs that this node has yet to fetch or to gather.
     pub fn missing(&self) -> Vec<usize> {
-        self.keeps.difference(&self.synced).collect()
+        self.arcs.difference(&self.synced).collect()
     }
 
     /// The newest view that this node has seen: the adopted one, or the one that its folder names.
@@ -173,11 +173,11 @@ impl Holdings {
         let to_revive = self.inherited(&transition);
         let revived = self.still_revived(&transition, &to_revive, &mut synced);
         let adoption = self.adoption(&transition, &synced, &revived, to_revive);
-        let (is_member, keeps) = (transition.me.is_some(), transition.keeps);
+        let (is_member, arcs) = (transition.me.is_some(), transition.arcs);
         let has_been_member = self.has_been_member || is_member;
         let claim = self.claim.take().filter(|_| !has_been_member);
         let routes = Some(routes);
-        *self = Holdings { routes, keeps, synced, revived, claim, has_been_member, ..self.clone() };
+        *self = Holdings { routes, arcs, synced, revived, claim, has_been_member, ..self.clone() };
         Some(adoption)
     }
 
@@ -191,8 +191,8 @@ impl Holdings {
         Transition {
             routes,
             me,
-            keeps: me.map_or(ArcSet::with_capacity(routes.arcs()), |me| {
-                routes.kept_by(me as u16).clone()
+            arcs: me.map_or(ArcSet::with_capacity(routes.arcs()), |me| {
+                routes.arcs_of(me as u16).clone()
             }),
             fresh: view.fresh.iter().map(|&arc| usize::from(arc)).collect(),
             follows: view.before() == self.epoch() || is_on(Mutation::SkipKeeps),
@@ -212,7 +212,7 @@ impl Holdings {
         let survives = |arc: usize| inherits || transition.stayed(arc) && self.synced.contains(arc);
         let is_synced = |arc: &usize| transition.fresh.contains(*arc) || survives(*arc);
         let mut synced = ArcSet::with_capacity(transition.routes.arcs());
-        synced.extend(transition.keeps.ones().filter(is_synced));
+        synced.extend(transition.arcs.ones().filter(is_synced));
         synced
     }
 
@@ -231,7 +231,7 @@ impl Holdings {
             _ if is_on(Mutation::ReplacementSynced) => synced.union_with(inherited),
             Durability::None | Durability::Async => revived.union_with(inherited),
         }
-        let stays = |arc: &usize| transition.keeps.contains(*arc) && transition.stayed(*arc);
+        let stays = |arc: &usize| transition.arcs.contains(*arc) && transition.stayed(*arc);
         revived.extend(self.revived.ones().filter(stays));
         revived.difference_with(synced);
         if is_on(Mutation::LossKeeps) && transition.follows && transition.me.is_some()
@@ -250,15 +250,15 @@ impl Holdings {
         revived: &ArcSet,
         to_revive: ArcSet,
     ) -> Adoption {
-        let Transition { keeps, fresh, .. } = transition;
+        let Transition { arcs, fresh, .. } = transition;
         let is_dropped =
-            |arc: &usize| !transition.stayed(*arc) || !keeps.contains(*arc) || fresh.contains(*arc);
+            |arc: &usize| !transition.stayed(*arc) || !arcs.contains(*arc) || fresh.contains(*arc);
         let is_of_use = |arc: &usize| !fresh.contains(*arc) && !synced.contains(*arc);
         let mut adoption = Adoption {
-            to_drop: self.keeps.ones().filter(is_dropped).collect(),
-            to_fetch: keeps.difference(synced).collect(),
+            to_drop: self.arcs.ones().filter(is_dropped).collect(),
+            to_fetch: arcs.difference(synced).collect(),
             to_set_aside: match transition.me {
-                Some(_) if transition.sole_holder.is_none() => keeps.difference(synced).collect(),
+                Some(_) if transition.sole_holder.is_none() => arcs.difference(synced).collect(),
                 _ => (0..transition.routes.arcs()).filter(is_of_use).collect(),
             },
             to_revive,
@@ -280,7 +280,7 @@ impl Holdings {
         let counts = |arc: &usize| {
             replacement.of == claim.of
                 && claim.synced.contains(*arc)
-                && transition.keeps.contains(*arc)
+                && transition.arcs.contains(*arc)
         };
         replacement.arcs.iter().map(|&arc| usize::from(arc)).filter(counts).collect()
     }
@@ -303,7 +303,7 @@ impl Holdings {
     /// # Errors
     /// [`Refusal::WrongEpoch`] where the epochs differ or this node is not in the arc's write set.
     pub fn admit_write(&self, epoch: Epoch, arc: usize) -> Result<Standing, Refusal> {
-        if epoch != self.epoch() || !self.keeps.contains(arc) {
+        if epoch != self.epoch() || !self.arcs.contains(arc) {
             return Err(Refusal::WrongEpoch);
         }
         Ok(if self.synced.contains(arc) { Standing::Synced } else { Standing::Blind })
@@ -322,7 +322,7 @@ impl Holdings {
     /// # Errors
     /// A [`Refusal`] where this node is no replica of the arc, or is still fetching it.
     pub fn admit_read(&self, arc: usize) -> Result<(), Refusal> {
-        match (self.synced.contains(arc), self.keeps.contains(arc)) {
+        match (self.synced.contains(arc), self.arcs.contains(arc)) {
             (true, _) => Ok(()),
             (false, true) if is_on(Mutation::ReadsBlind) => Ok(()),
             (false, true) => Err(Refusal::Syncing),
@@ -339,7 +339,7 @@ impl Holdings {
         if epoch != self.epoch() && !is_on(Mutation::AnySource) {
             return Err(Refusal::WrongEpoch);
         }
-        if is_on(Mutation::UnsyncedSource) && self.keeps.contains(arc) {
+        if is_on(Mutation::UnsyncedSource) && self.arcs.contains(arc) {
             return Ok(());
         }
         self.admit_read(arc)
@@ -351,7 +351,7 @@ impl Holdings {
     /// # Errors
     /// [`Refusal::WrongEpoch`].
     pub fn admit_gathering(&self, epoch: Epoch, arc: usize) -> Result<(), Refusal> {
-        if epoch == self.epoch() && self.keeps.contains(arc) {
+        if epoch == self.epoch() && self.arcs.contains(arc) {
             Ok(())
         } else {
             Err(Refusal::WrongEpoch)
@@ -371,7 +371,7 @@ impl Holdings {
 
     /// Whether a page that was read under `epoch` may be merged now.
     pub fn may_merge(&self, epoch: Epoch, arc: usize) -> bool {
-        (epoch == self.epoch() || is_on(Mutation::AnySource)) && self.keeps.contains(arc)
+        (epoch == self.epoch() || is_on(Mutation::AnySource)) && self.arcs.contains(arc)
     }
 
     /// Notes that an arc is fully fetched, the last page under `epoch`. Returns whether the arc is

@@ -22,9 +22,9 @@ pub mod write;
 use crate::durability::Durability;
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
-use crate::operation::read::ReadRound;
+use crate::operation::read::{ReadReply, ReadRound, ReadVerdict};
 use crate::operation::update::RmwRound;
-use crate::operation::write::WriteRound;
+use crate::operation::write::{WriteReply, WriteRound, WriteVerdict};
 use crate::replica::{State, WriteAnswer};
 use crate::version::{Clock, Op, Version};
 use crate::view::Routes;
@@ -133,7 +133,7 @@ impl<V: Clone> Operation<V> {
                             && (routes.view().durability != Durability::Sync
                                 || is_on(Mutation::BackSkips)) =>
                     {
-                        round.take(write::Reply::Answer(WriteAnswer::Stored));
+                        round.take(WriteReply::Answer(WriteAnswer::Stored));
                         others
                     }
                     _ => members,
@@ -193,7 +193,7 @@ impl<V: Clone> Operation<V> {
     }
 
     /// Counts one member's reply to a write.
-    pub fn wrote(&mut self, reply: write::Reply) {
+    pub fn wrote(&mut self, reply: WriteReply) {
         match &mut self.phase {
             Phase::Write { round, .. } => round.take(reply),
             Phase::WriteBack { found, round, is_prolonged, .. } => {
@@ -240,18 +240,18 @@ impl<V: Clone> Operation<V> {
             }
             // Ask again: the operations before it in the batch are done by then.
             Some(ReadAnswer::Later) => return Need::Attempt,
-            Some(ReadAnswer::WrongEpoch) => read::Reply::WrongEpoch,
+            Some(ReadAnswer::WrongEpoch) => ReadReply::WrongEpoch,
             Some(ReadAnswer::Syncing | ReadAnswer::NoLease | ReadAnswer::Blind(_)) => {
-                read::Reply::Syncing
+                ReadReply::Syncing
             }
-            None => read::Reply::Lost,
+            None => ReadReply::Lost,
         };
         match round.take(reply) {
-            read::Verdict::Ask(next) => {
+            ReadVerdict::Ask(next) => {
                 *place = next;
                 Need::Attempt
             }
-            read::Verdict::Again | read::Verdict::Done => {
+            ReadVerdict::Again | ReadVerdict::Done => {
                 *place = 0;
                 Need::View
             }
@@ -264,12 +264,12 @@ impl<V: Clone> Operation<V> {
             Phase::Rmw(round) => round.conclude(),
             Phase::Read { .. } => return Need::Nothing,
             Phase::Write { round, .. } => match round.verdict() {
-                write::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
-                write::Verdict::Again => (Need::View, None),
-                write::Verdict::Rest => (Need::Attempt, None),
-                write::Verdict::Fresh(above) => (Need::Version(above), None),
-                write::Verdict::NotDone(why) => (Need::Nothing, Some(Outcome::Refused(why))),
-                write::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
+                WriteVerdict::Done => (Need::Nothing, Some(Outcome::Written)),
+                WriteVerdict::Again => (Need::View, None),
+                WriteVerdict::Rest => (Need::Attempt, None),
+                WriteVerdict::Fresh(above) => (Need::Version(above), None),
+                WriteVerdict::NotDone(why) => (Need::Nothing, Some(Outcome::Refused(why))),
+                WriteVerdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
             },
             Phase::WriteBack { is_prolonged: true, .. } => {
                 self.phase = Phase::Rmw(Box::new(RmwRound::looking()));

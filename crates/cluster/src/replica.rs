@@ -118,8 +118,8 @@ pub fn commit(held: Version, state: State, version: Version) -> State {
 /// Rule N3, for many at once: whether a version is committed by its writer's watermark. A writer
 /// sends a watermark when each of its plain writes up to that clock is done, or certainly stored
 /// nowhere. Successors are not covered: their clock and writer are those of their base.
-pub fn is_covered(version: &Version, mark: Clock) -> bool {
-    version.is_plain() && version.clock <= mark
+pub fn is_covered(version: &Version, watermark: Clock) -> bool {
+    version.is_plain() && version.clock <= watermark
 }
 
 /// The state of a newly stored record: pending, unless this node is the whole write set (N3).

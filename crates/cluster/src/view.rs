@@ -457,7 +457,7 @@ impl Routes {
     }
 
     /// The arcs in whose write set the member at a place is.
-    pub fn kept_by(&self, place: u16) -> &FixedBitSet {
+    pub fn arcs_of(&self, place: u16) -> &FixedBitSet {
         &self.kept[usize::from(place)]
     }
 
@@ -505,7 +505,7 @@ pub(crate) mod tests {
         assert_eq!(routes.write_set(0), [0, 1, 2]);
         assert_eq!(routes.write_set(2), [0, 1]);
         assert_eq!(routes.write_set(3), [1, 0]);
-        assert_eq!(routes.kept_by(2).ones().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(routes.arcs_of(2).ones().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]
@@ -531,7 +531,7 @@ pub(crate) mod tests {
         assert_eq!(routes.replicas(0), [0, 1]);
         assert_eq!(routes.replicas(1), [2, 1, 0]);
         assert_eq!(routes.write_set(2), [2, 1, 0]);
-        assert_eq!(routes.kept_by(2).ones().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(routes.arcs_of(2).ones().collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -69,13 +69,13 @@ impl Outline {
         let moves: Vec<Move> = members
             .map(|(place, member)| {
                 let before = now.view().place_of(&member.id).map(|place| place as u16);
-                let kept = |arc: &usize| before.is_some_and(|p| now.kept_by(p).contains(*arc));
+                let kept = |arc: &usize| before.is_some_and(|p| now.arcs_of(p).contains(*arc));
                 let target = (0..next.arcs()).filter(|&arc| next.target(arc).contains(&place));
                 let target: Vec<usize> = target.collect();
                 Move {
                     id: member.id.clone(),
                     owns: (owned(&now.view().arcs, before), owned(then, Some(place))),
-                    keeps: (before.map_or(0, |p| now.kept_by(p).count_ones(..)), target.len()),
+                    keeps: (before.map_or(0, |p| now.arcs_of(p).count_ones(..)), target.len()),
                     fetches: target.iter().filter(|arc| !kept(arc)).count(),
                 }
             })

@@ -43,7 +43,7 @@ impl Progress {
 impl Membership {
     /// Copies of arcs that a member keeps and has yet to fetch, by its place in the active view.
     pub fn behind(&self, place: u16) -> usize {
-        let kept = self.active.kept_by(place);
+        let kept = self.active.arcs_of(place);
         let node = self.nodes.get(&self.active.member(place).incarnation);
         node.filter(|n| !n.is_unreported()).map_or(0, |n| kept.difference(&n.report.synced).count())
     }

@@ -102,7 +102,7 @@ pub(super) fn remembered(at: &Situation<'_>, mut plan: Plan) -> Plan {
         let Some(place) = plan.view.place_at(incarnation) else { continue };
         // Nor what it is to have no part in any more.
         let mut arcs = replacement.arcs.clone();
-        let kept = routes.kept_by(place as u16);
+        let kept = routes.arcs_of(place as u16);
         arcs.retain(|arc| kept.contains((*arc).into()) && !plan.view.fresh.contains(arc));
         if !arcs.is_empty() {
             plan.view.replacements.push(Replacement {

@@ -44,7 +44,7 @@ fn unused(at: &Situation<'_>, is_over: bool) -> ArcSet {
         let node = &at.nodes[&member.incarnation];
         let is_unused = has_not_adopted(node, active.epoch()) && (node.is_gone() || is_over);
         if is_unused || node.is_gone() && is_on(Mutation::UsedCounts) {
-            arcs.union_with(active.kept_by(place));
+            arcs.union_with(active.arcs_of(place));
         }
     }
     arcs

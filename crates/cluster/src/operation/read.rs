@@ -7,7 +7,7 @@
 
 /// A replica's reply to a read, as far as the round needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
+pub enum ReadReply {
     /// A record, or that there is none.
     Answered,
     /// It is a replica of the key, but is still fetching it.
@@ -20,7 +20,7 @@ pub enum Reply {
 
 /// The next step of the round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReadVerdict {
     /// The answer has arrived.
     Done,
     /// Ask the replica at this place of the list.
@@ -43,19 +43,21 @@ impl ReadRound {
     }
 
     /// The first step.
-    pub fn first(&self) -> Verdict {
-        if self.replicas == 0 { Verdict::Again } else { Verdict::Ask(0) }
+    pub fn first(&self) -> ReadVerdict {
+        if self.replicas == 0 { ReadVerdict::Again } else { ReadVerdict::Ask(0) }
     }
 
     /// Counts the reply of the replica that was asked last, and returns the next step.
-    pub fn take(&mut self, reply: Reply) -> Verdict {
+    pub fn take(&mut self, reply: ReadReply) -> ReadVerdict {
         self.asked += 1;
         match reply {
-            Reply::Answered => Verdict::Done,
+            ReadReply::Answered => ReadVerdict::Done,
             // The view is out of date: the other replicas of this list may be wrong as well.
-            Reply::WrongEpoch => Verdict::Again,
-            Reply::Syncing | Reply::Lost if self.asked < self.replicas => Verdict::Ask(self.asked),
-            Reply::Syncing | Reply::Lost => Verdict::Again,
+            ReadReply::WrongEpoch => ReadVerdict::Again,
+            ReadReply::Syncing | ReadReply::Lost if self.asked < self.replicas => {
+                ReadVerdict::Ask(self.asked)
+            }
+            ReadReply::Syncing | ReadReply::Lost => ReadVerdict::Again,
         }
     }
 }
@@ -67,12 +69,12 @@ mod tests {
     #[test]
     fn primary_then_the_next_then_a_new_view() {
         let mut round = ReadRound::new(3);
-        assert_eq!(round.first(), Verdict::Ask(0));
-        assert_eq!(round.take(Reply::Lost), Verdict::Ask(1));
-        assert_eq!(round.take(Reply::Syncing), Verdict::Ask(2));
-        assert_eq!(round.take(Reply::Lost), Verdict::Again);
-        assert_eq!(ReadRound::new(3).take(Reply::Answered), Verdict::Done);
-        assert_eq!(ReadRound::new(3).take(Reply::WrongEpoch), Verdict::Again);
-        assert_eq!(ReadRound::new(0).first(), Verdict::Again);
+        assert_eq!(round.first(), ReadVerdict::Ask(0));
+        assert_eq!(round.take(ReadReply::Lost), ReadVerdict::Ask(1));
+        assert_eq!(round.take(ReadReply::Syncing), ReadVerdict::Ask(2));
+        assert_eq!(round.take(ReadReply::Lost), ReadVerdict::Again);
+        assert_eq!(ReadRound::new(3).take(ReadReply::Answered), ReadVerdict::Done);
+        assert_eq!(ReadRound::new(3).take(ReadReply::WrongEpoch), ReadVerdict::Again);
+        assert_eq!(ReadRound::new(0).first(), ReadVerdict::Again);
     }
 }

@@ -1,7 +1,7 @@
 //! C1 and C3 in short sequences of replies and their consequences.
 
 use super::*;
-use crate::operation::write::Reply;
+use crate::operation::write::WriteReply;
 use crate::view::MemberState::Active;
 use crate::view::tests::{member, view};
 
@@ -16,7 +16,7 @@ fn found(version: Version, state: State, epoch: u64) -> ReadAnswer<u32> {
 const V: Version = Version { clock: 5, writer: 1, ..Version::ABSENT };
 
 fn stored(operation: &mut Operation<u32>) {
-    operation.wrote(Reply::Answer(WriteAnswer::Stored));
+    operation.wrote(WriteReply::Answer(WriteAnswer::Stored));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_pending_record_is_written_back_before_it_is_shown() {
         get.request(),
         Request::Write { version: V, body: &Some(7), born: 99, expected: None }
     );
-    get.wrote(Reply::Answer(WriteAnswer::Superseded(Version::plain(9, 9))));
+    get.wrote(WriteReply::Answer(WriteAnswer::Superseded(Version::plain(9, 9))));
     assert_eq!(get.conclude(), Need::Nothing);
     assert_eq!((get.outcome(), get.committed()), (Some(&Outcome::Got(Some(7), 0)), Some(V)));
 }
@@ -74,7 +74,7 @@ fn c6_an_expired_value_is_absent_once_all_hold_its_tombstone_unless_its_life_was
         get.begin(&routes(1), b"k");
         assert_eq!(get.got(0, gone(State::Pending)), Need::Attempt, "no read acts on it alone");
         assert_eq!(get.begin(&routes(1), b"k"), [1]);
-        get.wrote(Reply::Answer(reply));
+        get.wrote(WriteReply::Answer(reply));
         if is_gone {
             assert_eq!(get.conclude(), Need::Nothing);
             assert_eq!((get.outcome(), get.committed()), (Some(&Outcome::Got(None, 0)), Some(end)));
@@ -90,8 +90,8 @@ fn c6_an_expired_value_is_absent_once_all_hold_its_tombstone_unless_its_life_was
             assert!(
                 matches!(get.request(), Request::Write { version, .. } if version == prolonged)
             );
-            get.wrote(Reply::Answer(WriteAnswer::Stored));
-            get.wrote(Reply::Answer(WriteAnswer::Stored));
+            get.wrote(WriteReply::Answer(WriteAnswer::Stored));
+            get.wrote(WriteReply::Answer(WriteAnswer::Stored));
             assert_eq!(get.conclude(), Need::Nothing);
             assert_eq!(get.outcome(), Some(&Outcome::Got(Some(7), 0)));
             assert_eq!((get.committed(), get.may_exist()), (Some(prolonged), false));
@@ -122,7 +122,8 @@ fn a_pending_record_of_the_only_replica_can_be_read() {
 
 #[test]
 fn a_write_back_that_fails_reads_again() {
-    for reply in [Reply::Lost, Reply::Unsent, Reply::Answer(WriteAnswer::WrongEpoch)] {
+    for reply in [WriteReply::Lost, WriteReply::Unsent, WriteReply::Answer(WriteAnswer::WrongEpoch)]
+    {
         let mut get = Operation::read();
         get.begin(&routes(1), b"k");
         get.got(0, Some(found(V, State::Pending, 1)));
@@ -159,8 +160,8 @@ fn f12_blind_answers_alone_do_not_complete_a_write_back() {
     get.begin(&routes(1), b"k");
     get.got(0, Some(found(V, State::Pending, 1)));
     get.begin(&routes(1), b"k");
-    get.wrote(Reply::Answer(WriteAnswer::BlindStored));
-    get.wrote(Reply::Answer(WriteAnswer::BlindStored));
+    get.wrote(WriteReply::Answer(WriteAnswer::BlindStored));
+    get.wrote(WriteReply::Answer(WriteAnswer::BlindStored));
     assert_eq!(get.conclude(), Need::View);
 }
 
@@ -182,8 +183,8 @@ fn a_put_superseded_by_all_takes_a_fresh_version_once() {
     let mut put = Operation::write(V, Some(7));
     for (need, outcome) in [(Need::Version(newer), None), (Need::Nothing, Some(Outcome::Written))] {
         put.begin(&routes(1), b"k");
-        put.wrote(Reply::Answer(WriteAnswer::Superseded(newer)));
-        put.wrote(Reply::Answer(WriteAnswer::Superseded(newer)));
+        put.wrote(WriteReply::Answer(WriteAnswer::Superseded(newer)));
+        put.wrote(WriteReply::Answer(WriteAnswer::Superseded(newer)));
         assert_eq!(put.conclude(), need);
         assert_eq!(put.outcome(), outcome.as_ref());
         put.freshen(Version::plain(10, 1));
@@ -197,7 +198,7 @@ fn a_finisher_ends_when_its_epoch_is_over() {
     let mut finish = Operation::finish(record);
     assert_eq!(finish.begin(&routes(1), b"k").len(), 2);
     assert!(finish.is_collecting());
-    finish.wrote(Reply::Answer(WriteAnswer::WrongEpoch));
+    finish.wrote(WriteReply::Answer(WriteAnswer::WrongEpoch));
     assert_eq!(finish.conclude(), Need::View);
     assert!(!finish.is_collecting(), "it would have to read again, which is not its business");
 }

@@ -23,7 +23,7 @@ use crate::holdings::Standing;
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
 use crate::operation::exchange::{Body, Choice, Found, Need, Outcome, ReadAnswer, Request};
-use crate::operation::write::{self, Reply, WriteRound};
+use crate::operation::write::{WriteReply, WriteRound, WriteVerdict};
 use crate::replica::{State, WriteAnswer};
 use crate::version::{Clock, Op, Version};
 use crate::view::Routes;
@@ -68,7 +68,7 @@ enum Step<V> {
     /// The caller's turn.
     Choose(Base<V>),
     Swap {
-        reply: Option<Reply>,
+        reply: Option<WriteReply>,
         members: usize,
     },
     Spread(WriteRound),
@@ -151,7 +151,7 @@ impl<V: Clone> RmwRound<V> {
                 if routes.epoch() != self.epoch {
                     return members;
                 }
-                round.take(Reply::Answer(WriteAnswer::Stored));
+                round.take(WriteReply::Answer(WriteAnswer::Stored));
                 members.get(1..).unwrap_or(&[])
             }
             Step::Choose(_) => &[],
@@ -183,7 +183,7 @@ impl<V: Clone> RmwRound<V> {
     }
 
     /// Counts one member's reply to a write.
-    pub fn wrote(&mut self, came: Reply) {
+    pub fn wrote(&mut self, came: WriteReply) {
         match &mut self.step {
             Step::Resolve { base, round } => round.take(came.to_write_back(&base.found.version)),
             Step::Spread(round) => round.take(came),
@@ -219,18 +219,18 @@ impl<V: Clone> RmwRound<V> {
             }
             Step::Resolve { .. } => self.again(Need::View),
             Step::Swap { reply, members } => {
-                let (reply, is_alone) = (reply.unwrap_or(Reply::Unsent), *members == 1);
+                let (reply, is_alone) = (reply.unwrap_or(WriteReply::Unsent), *members == 1);
                 self.swapped(reply, is_alone)
             }
             Step::Spread(round) => match round.verdict() {
-                write::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
-                write::Verdict::Again => (Need::View, None),
+                WriteVerdict::Done => (Need::Nothing, Some(Outcome::Written)),
+                WriteVerdict::Again => (Need::View, None),
                 // After the primary's STORED a fresh version is not needed, and *not done* is
                 // impossible.
-                write::Verdict::Rest
-                | write::Verdict::Fresh(_)
-                | write::Verdict::NotDone(_)
-                | write::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
+                WriteVerdict::Rest
+                | WriteVerdict::Fresh(_)
+                | WriteVerdict::NotDone(_)
+                | WriteVerdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
             },
             Step::Choose(_) => (Need::Choice, None),
         }
@@ -273,18 +273,18 @@ impl<V: Clone> RmwRound<V> {
     }
 
     /// The primary has answered; `is_alone`: it is the whole write set.
-    fn swapped(&mut self, reply: Reply, is_alone: bool) -> (Need, Option<Outcome<V>>) {
+    fn swapped(&mut self, reply: WriteReply, is_alone: bool) -> (Need, Option<Outcome<V>>) {
         let Some(own) = &mut self.own else { return self.again(Need::View) };
         match reply {
-            Reply::Answer(WriteAnswer::Stored) if is_alone => {
+            WriteReply::Answer(WriteAnswer::Stored) if is_alone => {
                 (Need::Nothing, Some(Outcome::Written))
             }
-            Reply::Answer(WriteAnswer::Stored) => {
+            WriteReply::Answer(WriteAnswer::Stored) => {
                 own.may_exist = true;
                 self.step = Step::Spread(WriteRound::new());
                 (Need::Attempt, None)
             }
-            Reply::Answer(WriteAnswer::Differs(held) | WriteAnswer::Superseded(held)) => {
+            WriteReply::Answer(WriteAnswer::Differs(held) | WriteAnswer::Superseded(held)) => {
                 let is_elsewhere = own.may_exist && !held.is_sibling_of(&own.version);
                 if is_elsewhere && !is_on(Mutation::LostIsNot) {
                     return (Need::Nothing, Some(Outcome::Unknown));
@@ -292,7 +292,7 @@ impl<V: Clone> RmwRound<V> {
                 self.own = None;
                 self.again(Need::Turn)
             }
-            Reply::Lost | Reply::Answer(WriteAnswer::BlindStored) => {
+            WriteReply::Lost | WriteReply::Answer(WriteAnswer::BlindStored) => {
                 own.may_exist = true;
                 if is_on(Mutation::LostIsNot) {
                     self.own = None;
@@ -300,14 +300,14 @@ impl<V: Clone> RmwRound<V> {
                 }
                 (Need::View, None)
             }
-            Reply::Unsent
-            | Reply::Answer(
+            WriteReply::Unsent
+            | WriteReply::Answer(
                 WriteAnswer::WrongEpoch
                 | WriteAnswer::NoLease
                 | WriteAnswer::TooOld
                 | WriteAnswer::BlindBelow(_),
             ) => (Need::View, None),
-            Reply::Answer(
+            WriteReply::Answer(
                 why @ (WriteAnswer::Conflict
                 | WriteAnswer::BadVersion
                 | WriteAnswer::BadKey

@@ -27,7 +27,7 @@ use crate::version::Version;
 
 /// One member's reply to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reply {
+pub enum WriteReply {
     /// It answered.
     Answer(WriteAnswer),
     /// The request never reached it: it certainly stored nothing.
@@ -36,13 +36,13 @@ pub enum Reply {
     Lost,
 }
 
-impl Reply {
+impl WriteReply {
     /// Rule C6: whether this answers the write-back of `version`, an expired value's tombstone,
     /// with a newer version of the same line. Then a client has extended the value's life, and the
     /// value may not have expired.
     pub fn is_prolonged(&self, version: &Version) -> bool {
         match self {
-            Reply::Answer(WriteAnswer::Superseded(other) | WriteAnswer::BlindBelow(other)) => {
+            WriteReply::Answer(WriteAnswer::Superseded(other) | WriteAnswer::BlindBelow(other)) => {
                 version.is_expiry() && version.is_of_line(other) && !is_on(Mutation::ExpiryCounts)
             }
             _ => false,
@@ -51,14 +51,14 @@ impl Reply {
 
     /// Rule C6: the reply as it counts for the write-back of `version`.
     #[must_use]
-    pub fn to_write_back(self, version: &Version) -> Reply {
-        if self.is_prolonged(version) { Reply::Unsent } else { self }
+    pub fn to_write_back(self, version: &Version) -> WriteReply {
+        if self.is_prolonged(version) { WriteReply::Unsent } else { self }
     }
 }
 
 /// The conclusion from an attempt's replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum WriteVerdict {
     /// Acknowledged: it has taken effect, and only the loss of all copies can undo it.
     Done,
     /// Refresh the view and send the same version again.
@@ -129,7 +129,7 @@ impl WriteRound {
     }
 
     /// Starts an attempt of a put or delete under an epoch, or continues it after
-    /// [`Verdict::Rest`]. The first members are the key's replicas. Returns the members to ask now.
+    /// [`WriteVerdict::Rest`]. The first members are the key's replicas. Returns the members to ask now.
     pub fn begin_in_steps<'m>(
         &mut self,
         epoch: Epoch,
@@ -138,7 +138,7 @@ impl WriteRound {
         least: usize,
     ) -> &'m [u16] {
         let is_same = epoch == self.attempt.epoch && members.len() == self.attempt.members;
-        if is_same && self.verdict() == Verdict::Rest {
+        if is_same && self.verdict() == WriteVerdict::Rest {
             let asked = std::mem::replace(&mut self.attempt.asked, members.len());
             return &members[asked..];
         }
@@ -149,80 +149,84 @@ impl WriteRound {
         &members[..asked]
     }
 
-    /// Continues with a version above the one in [`Verdict::Fresh`].
+    /// Continues with a version above the one in [`WriteVerdict::Fresh`].
     pub fn freshen(&mut self) {
         self.is_fresh = true;
     }
 
     /// Counts one member's reply.
-    pub fn take(&mut self, reply: Reply) {
+    pub fn take(&mut self, reply: WriteReply) {
         let attempt = &mut self.attempt;
         match reply {
-            Reply::Answer(WriteAnswer::Stored) => {
+            WriteReply::Answer(WriteAnswer::Stored) => {
                 attempt.holding += 1;
                 attempt.synced += 1;
                 self.is_taken = true;
             }
-            Reply::Answer(WriteAnswer::Superseded(version)) => {
+            WriteReply::Answer(WriteAnswer::Superseded(version)) => {
                 attempt.holding += 1;
                 attempt.synced += 1;
                 attempt.newest = attempt.newest.max(version);
             }
-            Reply::Answer(WriteAnswer::BlindStored) if is_on(Mutation::BlindStored) => {
-                self.take(Reply::Answer(WriteAnswer::Stored));
+            WriteReply::Answer(WriteAnswer::BlindStored) if is_on(Mutation::BlindStored) => {
+                self.take(WriteReply::Answer(WriteAnswer::Stored));
             }
-            Reply::Answer(WriteAnswer::BlindStored) => {
+            WriteReply::Answer(WriteAnswer::BlindStored) => {
                 attempt.holding += 1;
                 self.may_linger = true;
                 self.is_taken |= is_on(Mutation::Vacuous);
             }
-            Reply::Answer(WriteAnswer::BlindBelow(_)) => attempt.holding += 1,
+            WriteReply::Answer(WriteAnswer::BlindBelow(_)) => attempt.holding += 1,
             // None of these says which version the member holds; and only swaps are answered by
             // Differs.
-            Reply::Answer(
+            WriteReply::Answer(
                 WriteAnswer::WrongEpoch
                 | WriteAnswer::NoLease
                 | WriteAnswer::TooOld
                 | WriteAnswer::Differs(_),
             )
-            | Reply::Unsent => {}
-            Reply::Answer(
+            | WriteReply::Unsent => {}
+            WriteReply::Answer(
                 refusal @ (WriteAnswer::Conflict
                 | WriteAnswer::BadVersion
                 | WriteAnswer::BadKey
                 | WriteAnswer::BadValue),
             ) => attempt.refused = Some(refusal),
-            Reply::Lost => self.may_linger = true,
+            WriteReply::Lost => self.may_linger = true,
         }
     }
 
     /// The conclusion, once every member's reply is counted.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> WriteVerdict {
         let attempt = &self.attempt;
         if let Some(refusal) = attempt.refused {
-            return if self.may_exist() { Verdict::Unknown } else { Verdict::NotDone(refusal) };
+            return if self.may_exist() {
+                WriteVerdict::Unknown
+            } else {
+                WriteVerdict::NotDone(refusal)
+            };
         }
         // Members that are still fetching will be synced, unless views change.
         let is_short = attempt.synced < attempt.least && !is_on(Mutation::FewCopies);
         let is_first_step = attempt.asked < attempt.members;
         if is_first_step && attempt.holding == attempt.asked && attempt.synced > 0 {
             if self.is_taken {
-                return Verdict::Rest;
+                return WriteVerdict::Rest;
             }
         } else if !self.is_complete() || is_short {
             if is_on(Mutation::RetryNew) && !self.is_fresh {
-                return Verdict::Fresh(attempt.newest);
+                return WriteVerdict::Fresh(attempt.newest);
             }
-            return Verdict::Again;
+            return WriteVerdict::Again;
         }
         if self.is_taken || self.is_fresh {
-            return Verdict::Done;
+            return WriteVerdict::Done;
         }
         // All synced replicas hold a newer version.
         if self.may_linger && !is_on(Mutation::RetryMay) {
-            Verdict::Unknown
+            WriteVerdict::Unknown
         } else {
-            Verdict::Fresh(attempt.newest)
+            WriteVerdict::Fresh(attempt.newest)
         }
     }
 
@@ -268,8 +272,8 @@ mod tests {
         ] {
             let mut round = WriteRound::new();
             round.begin(2);
-            round.take(Reply::Answer(WriteAnswer::Stored));
-            round.take(Reply::Answer(reply).to_write_back(&version));
+            round.take(WriteReply::Answer(WriteAnswer::Stored));
+            round.take(WriteReply::Answer(reply).to_write_back(&version));
             assert_eq!(round.is_complete(), counts, "{version:?} {reply:?}");
         }
     }
@@ -283,7 +287,7 @@ mod tests {
         }
     }
 
-    fn answers(round: &mut WriteRound, replies: &[Reply]) -> Verdict {
+    fn answers(round: &mut WriteRound, replies: &[WriteReply]) -> WriteVerdict {
         round.begin(replies.len());
         for &reply in replies {
             round.take(reply);
@@ -293,26 +297,26 @@ mod tests {
 
     #[test]
     fn c1_in_one_attempt() {
-        let a = Reply::Answer;
+        let a = WriteReply::Answer;
         for (replies, want) in [
-            (vec![a(Stored)], Verdict::Done),
-            (vec![a(Stored), a(Stored), a(Stored)], Verdict::Done),
-            (vec![a(Stored), a(Superseded(NEWER))], Verdict::Done),
-            (vec![a(Stored), a(BlindStored)], Verdict::Done),
-            (vec![a(Stored), a(WrongEpoch)], Verdict::Again),
-            (vec![a(Stored), Reply::Lost], Verdict::Again),
-            (vec![a(Stored), Reply::Unsent], Verdict::Again),
-            (vec![], Verdict::Again),
+            (vec![a(Stored)], WriteVerdict::Done),
+            (vec![a(Stored), a(Stored), a(Stored)], WriteVerdict::Done),
+            (vec![a(Stored), a(Superseded(NEWER))], WriteVerdict::Done),
+            (vec![a(Stored), a(BlindStored)], WriteVerdict::Done),
+            (vec![a(Stored), a(WrongEpoch)], WriteVerdict::Again),
+            (vec![a(Stored), WriteReply::Lost], WriteVerdict::Again),
+            (vec![a(Stored), WriteReply::Unsent], WriteVerdict::Again),
+            (vec![], WriteVerdict::Again),
             // F12: blind answers alone never finish a write.
-            (vec![a(BlindStored), a(BlindStored)], Verdict::Again),
-            (vec![a(Superseded(NEWER)), a(Superseded(NEWER))], Verdict::Fresh(NEWER)),
-            (vec![a(Superseded(NEWER)), a(BlindBelow(NEWER))], Verdict::Fresh(NEWER)),
+            (vec![a(BlindStored), a(BlindStored)], WriteVerdict::Again),
+            (vec![a(Superseded(NEWER)), a(Superseded(NEWER))], WriteVerdict::Fresh(NEWER)),
+            (vec![a(Superseded(NEWER)), a(BlindBelow(NEWER))], WriteVerdict::Fresh(NEWER)),
             // R3: a blind member stored it, so it could surface beside the fresh version.
-            (vec![a(Superseded(NEWER)), a(BlindStored)], Verdict::Unknown),
-            (vec![a(BadKey)], Verdict::NotDone(BadKey)),
+            (vec![a(Superseded(NEWER)), a(BlindStored)], WriteVerdict::Unknown),
+            (vec![a(BadKey)], WriteVerdict::NotDone(BadKey)),
             // F17: a definite error only if nobody can hold it.
-            (vec![a(BadKey), a(Stored)], Verdict::Unknown),
-            (vec![a(BadKey), Reply::Lost], Verdict::Unknown),
+            (vec![a(BadKey), a(Stored)], WriteVerdict::Unknown),
+            (vec![a(BadKey), WriteReply::Lost], WriteVerdict::Unknown),
         ] {
             assert_eq!(answers(&mut WriteRound::new(), &replies), want, "{replies:?}");
         }
@@ -321,34 +325,34 @@ mod tests {
     /// The replicas are asked first, and the others only once one of those has taken it.
     #[test]
     fn c1_in_two_steps_while_the_key_moves() {
-        let (a, newer) = (Reply::Answer, Reply::Answer(Superseded(NEWER)));
+        let (a, newer) = (WriteReply::Answer, WriteReply::Answer(Superseded(NEWER)));
         let members = [4, 2, 7];
         for (first, want) in [
-            ([a(Stored), a(Stored)], Verdict::Rest),
-            ([a(Stored), newer], Verdict::Rest),
+            ([a(Stored), a(Stored)], WriteVerdict::Rest),
+            ([a(Stored), newer], WriteVerdict::Rest),
             // Nobody can hold it: the one that is not synced was not asked.
-            ([newer, newer], Verdict::Fresh(NEWER)),
-            ([newer, a(WrongEpoch)], Verdict::Again),
-            ([a(Stored), Reply::Lost], Verdict::Again),
-            ([a(BlindStored), a(BlindStored)], Verdict::Again),
-            ([newer, a(BlindStored)], Verdict::Unknown),
+            ([newer, newer], WriteVerdict::Fresh(NEWER)),
+            ([newer, a(WrongEpoch)], WriteVerdict::Again),
+            ([a(Stored), WriteReply::Lost], WriteVerdict::Again),
+            ([a(BlindStored), a(BlindStored)], WriteVerdict::Again),
+            ([newer, a(BlindStored)], WriteVerdict::Unknown),
         ] {
             let mut round = WriteRound::new();
             assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 1), [4, 2]);
             first.iter().for_each(|&reply| round.take(reply));
             assert_eq!(round.verdict(), want, "{first:?}");
-            if want != Verdict::Rest {
+            if want != WriteVerdict::Rest {
                 continue;
             }
             // Under another epoch all are asked, as one of them has taken it.
             assert_eq!(round.clone().begin_in_steps(Epoch(2), &members, 2, 1), members);
             assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 1), [7]);
             let mut lost = round.clone();
-            lost.take(Reply::Lost);
-            assert_eq!(lost.verdict(), Verdict::Again);
+            lost.take(WriteReply::Lost);
+            assert_eq!(lost.verdict(), WriteVerdict::Again);
             assert_eq!(lost.begin_in_steps(Epoch(1), &members, 2, 1), members);
             round.take(a(BlindBelow(NEWER)));
-            assert_eq!(round.verdict(), Verdict::Done);
+            assert_eq!(round.verdict(), WriteVerdict::Done);
         }
         // As many synced members as are asked for are counted at the end.
         let mut round = WriteRound::new();
@@ -356,7 +360,7 @@ mod tests {
         (0..2).for_each(|_| round.take(a(Stored)));
         assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 3), [7]);
         round.take(a(BlindStored));
-        assert_eq!(round.verdict(), Verdict::Again);
+        assert_eq!(round.verdict(), WriteVerdict::Again);
         let mut round = WriteRound::new();
         round.freshen();
         assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 1), members);
@@ -366,17 +370,17 @@ mod tests {
 
     #[test]
     fn c1_a_write_is_done_when_as_many_synced_members_hold_it_as_are_asked_for() {
-        let a = Reply::Answer;
+        let a = WriteReply::Answer;
         for (least, replies, want) in [
-            (2, vec![a(Stored), a(Stored)], Verdict::Done),
-            (2, vec![a(Stored), a(Superseded(NEWER))], Verdict::Done),
-            (2, vec![a(Stored), a(BlindStored)], Verdict::Again),
-            (2, vec![a(Stored), a(Stored), a(BlindStored)], Verdict::Done),
-            (3, vec![a(Stored), a(Stored), a(BlindStored)], Verdict::Again),
-            (2, vec![a(Stored)], Verdict::Again),
-            (2, vec![a(Superseded(NEWER)), a(BlindBelow(NEWER))], Verdict::Again),
-            (1, vec![a(Stored), a(BlindStored)], Verdict::Done),
-            (2, vec![a(BadKey), a(BadKey)], Verdict::NotDone(BadKey)),
+            (2, vec![a(Stored), a(Stored)], WriteVerdict::Done),
+            (2, vec![a(Stored), a(Superseded(NEWER))], WriteVerdict::Done),
+            (2, vec![a(Stored), a(BlindStored)], WriteVerdict::Again),
+            (2, vec![a(Stored), a(Stored), a(BlindStored)], WriteVerdict::Done),
+            (3, vec![a(Stored), a(Stored), a(BlindStored)], WriteVerdict::Again),
+            (2, vec![a(Stored)], WriteVerdict::Again),
+            (2, vec![a(Superseded(NEWER)), a(BlindBelow(NEWER))], WriteVerdict::Again),
+            (1, vec![a(Stored), a(BlindStored)], WriteVerdict::Done),
+            (2, vec![a(BadKey), a(BadKey)], WriteVerdict::NotDone(BadKey)),
         ] {
             let mut round = WriteRound::new();
             round.begin_with(replies.len(), least);
@@ -388,33 +392,36 @@ mod tests {
     #[test]
     fn a_fresh_version_is_done_when_all_hold_it_or_newer() {
         let mut round = WriteRound::new();
-        let superseded = Reply::Answer(Superseded(NEWER));
-        assert_eq!(answers(&mut round, &[superseded]), Verdict::Fresh(NEWER));
+        let superseded = WriteReply::Answer(Superseded(NEWER));
+        assert_eq!(answers(&mut round, &[superseded]), WriteVerdict::Fresh(NEWER));
         round.freshen();
-        assert_eq!(answers(&mut round, &[superseded]), Verdict::Done);
+        assert_eq!(answers(&mut round, &[superseded]), WriteVerdict::Done);
     }
 
     #[test]
     fn a_lost_reply_forbids_a_fresh_version_later() {
         let mut round = WriteRound::new();
-        assert_eq!(answers(&mut round, &[Reply::Lost]), Verdict::Again);
+        assert_eq!(answers(&mut round, &[WriteReply::Lost]), WriteVerdict::Again);
         assert!(round.may_exist());
-        let superseded = Reply::Answer(Superseded(NEWER));
-        assert_eq!(answers(&mut round, &[superseded]), Verdict::Unknown);
+        let superseded = WriteReply::Answer(Superseded(NEWER));
+        assert_eq!(answers(&mut round, &[superseded]), WriteVerdict::Unknown);
     }
 
     #[test]
     fn taken_once_stays_taken_across_views() {
         let mut round = WriteRound::new();
-        let a = Reply::Answer;
-        assert_eq!(answers(&mut round, &[a(Stored), a(WrongEpoch)]), Verdict::Again);
-        assert_eq!(answers(&mut round, &[a(Superseded(NEWER))]), Verdict::Done);
+        let a = WriteReply::Answer;
+        assert_eq!(answers(&mut round, &[a(Stored), a(WrongEpoch)]), WriteVerdict::Again);
+        assert_eq!(answers(&mut round, &[a(Superseded(NEWER))]), WriteVerdict::Done);
     }
 
     #[test]
     fn a_write_that_was_never_sent_is_not_done() {
         let mut round = WriteRound::new();
-        assert_eq!(answers(&mut round, &[Reply::Unsent, Reply::Unsent]), Verdict::Again);
+        assert_eq!(
+            answers(&mut round, &[WriteReply::Unsent, WriteReply::Unsent]),
+            WriteVerdict::Again
+        );
         assert!(!round.may_exist());
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cluster::mutation::{Mutation, is_on};
-use cluster::operation::write::Reply;
+use cluster::operation::write::WriteReply;
 use cluster::operation::{Choice, Need, Operation, Outcome, ReadAnswer, Request};
 use cluster::replica::WriteAnswer;
 use cluster::version::{Clock, Op, Version, WriterClock, clock_at};
@@ -189,7 +189,7 @@ impl State {
                 return op.got(0, None);
             }
             if matches!(op.request(), Request::Write { .. }) {
-                (0..missing).for_each(|_| op.wrote(Reply::Lost));
+                (0..missing).for_each(|_| op.wrote(WriteReply::Lost));
             }
             op.conclude()
         });
@@ -207,7 +207,7 @@ impl State {
         let unborn = self.unborn.clone();
         let Some(mut running) = self.clients[client].edit(|c| c.rest(&unborn)) else { return };
         if matches!(running.op.request(), Request::Write { .. }) {
-            (0..running.awaited).for_each(|_| running.op.wrote(Reply::Lost));
+            (0..running.awaited).for_each(|_| running.op.wrote(WriteReply::Lost));
         }
         self.register.edit(|register| {
             if running.op.may_exist() {
@@ -231,7 +231,7 @@ impl State {
     }
 
     /// A client receives the answer to a write. `clock` is the node's, if the node answered.
-    pub fn wrote(&mut self, client: usize, reply: Reply, clock: Option<Clock>) {
+    pub fn wrote(&mut self, client: usize, reply: WriteReply, clock: Option<Clock>) {
         let need = self.clients[client].edit(|c| {
             c.observe(clock.unwrap_or(0));
             let Some(Running { op, awaited, .. }) = &mut c.running else { return None };
@@ -373,7 +373,7 @@ impl State {
                     self.nodes[to].as_ref().map(|node| node.admit_write(epoch, expected.is_some()))
                 else {
                     // No process runs there.
-                    return self.answer(from, Reply::Unsent, None);
+                    return self.answer(from, WriteReply::Unsent, None);
                 };
                 match admitted {
                     Err(refusal) => self.receive_write_answer(to, from, refusal, is_lost),
@@ -413,13 +413,13 @@ impl State {
         is_lost: bool,
     ) {
         if is_lost {
-            return self.answer(from, Reply::Lost, None);
+            return self.answer(from, WriteReply::Lost, None);
         }
         let clock = self.nodes[node].as_ref().map(|node| node.clock());
-        self.answer(from, Reply::Answer(answer), clock);
+        self.answer(from, WriteReply::Answer(answer), clock);
     }
 
-    fn answer(&mut self, from: Option<usize>, reply: Reply, clock: Option<Clock>) {
+    fn answer(&mut self, from: Option<usize>, reply: WriteReply, clock: Option<Clock>) {
         if let Some(client) = from {
             self.wrote(client, reply, clock);
         }

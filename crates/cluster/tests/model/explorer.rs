@@ -54,8 +54,8 @@ impl Hasher for Same {
         unreachable!("only fingerprints are kept");
     }
 
-    fn write_u64(&mut self, mark: u64) {
-        self.0 = mark;
+    fn write_u64(&mut self, fingerprint: u64) {
+        self.0 = fingerprint;
     }
 }
 

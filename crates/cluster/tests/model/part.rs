@@ -20,8 +20,8 @@ pub struct Part<T>(Rc<(T, u64)>);
 impl<T: Clone + Hash> Part<T> {
     /// A part of its own.
     pub fn new(value: T) -> Part<T> {
-        let mark = fingerprint(&value);
-        Part(Rc::new((value, mark)))
+        let print = fingerprint(&value);
+        Part(Rc::new((value, print)))
     }
 
     /// Changes a copy of the value, which from now on is the value here.

@@ -71,7 +71,7 @@ fn view(
     coming: Option<[usize; 4]>,
 ) -> View {
     let place = |slot: &usize| members.iter().position(|(member, _)| member == slot);
-    let deal = |slots: [usize; 4]| -> Vec<u16> {
+    let places = |slots: [usize; 4]| -> Vec<u16> {
         slots.iter().map(|slot| place(slot).expect("an owner is a member") as u16).collect()
     };
     let member = |&(slot, state): &(usize, MemberState)| {
@@ -88,10 +88,10 @@ fn view(
     };
     let view = View {
         members: members.iter().map(member).collect(),
-        arcs: deal(arcs),
+        arcs: places(arcs),
         ..View::unborn(ClusterId(1), copies, limits())
     };
-    View { coming: coming.map(|slots| view.with_assignment(deal(slots))), ..view }
+    View { coming: coming.map(|slots| view.with_assignment(places(slots))), ..view }
 }
 
 impl Setup {

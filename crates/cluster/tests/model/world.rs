@@ -392,8 +392,8 @@ impl State {
                 && known.is_some_and(|known| known.report.synced.contains(ARC))
         };
         let keeps = |node: &Node| {
-            let mut keepers = next.write_set(ARC).iter();
-            keepers.any(|&place| next.member(place).incarnation == node.incarnation)
+            let mut members = next.write_set(ARC).iter();
+            members.any(|&place| next.member(place).incarnation == node.incarnation)
         };
         let mut holders =
             self.nodes.iter().filter_map(|node| node.as_ref()).filter(holds).peekable();

@@ -79,7 +79,7 @@ struct Progress {
 
 impl Progress {
     /// Notes that a write that was called then is certainly in place now.
-    fn mark(&mut self, now: u64, called: u64) {
+    fn note_in_place(&mut self, now: u64, called: u64) {
         let latest = self.latest_calls.last().map_or(0, |(_, latest)| *latest);
         self.latest_calls.push((now, latest.max(called)));
     }
@@ -200,11 +200,11 @@ impl History {
         match (action, ending) {
             (Action::Put(value) | Action::Update(value) | Action::Renew(value), Ending::Done) => {
                 progress.in_place.entry(value).or_insert(now);
-                progress.mark(now, called);
+                progress.note_in_place(now, called);
             }
             (Action::Delete, Ending::Done) => {
                 progress.deletes.push((called, now));
-                progress.mark(now, called);
+                progress.note_in_place(now, called);
             }
             (Action::Delete, Ending::Unknown) => progress.deletes.push((called, NEVER)),
             _ => {}
@@ -255,7 +255,7 @@ impl History {
             return Err(format!("#{record} found {value:?} at k{key}, overwritten before"));
         }
         if since == now {
-            progress.mark(now, put.called);
+            progress.note_in_place(now, put.called);
         }
         Ok(())
     }

@@ -519,7 +519,7 @@ impl World {
             client_now.clock.observe(clock);
             client_now.clock_at = now;
             is_news = client_now.routes.as_ref().is_none_or(|old| old.epoch() < routes.epoch());
-            // A view without arcs is of no use.
+            // A view without arcs cannot be used.
             if is_news && routes.arcs() > 0 {
                 client_now.routes = Some(routes);
             }

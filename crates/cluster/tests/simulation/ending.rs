@@ -131,7 +131,7 @@ impl World {
                 member.id,
                 member.incarnation,
                 member.state,
-                arcs(routes.kept_by(place as u16)),
+                arcs(routes.arcs_of(place as u16)),
                 view.sole_holder(place),
                 view.replacement(place)
             ));

@@ -314,9 +314,9 @@ impl World {
             return;
         }
         self.counts.mass_kills += 1;
-        let keepers = active.write_set(arc).iter().map(|&place| active.member(place));
+        let members = active.write_set(arc).iter().map(|&place| active.member(place));
         let mut slots: Vec<usize> =
-            keepers.map(|member| usize::from(member.address.port() - 6000)).collect();
+            members.map(|member| usize::from(member.address.port() - 6000)).collect();
         if self.rng.chance(200) {
             slots = (0..self.slots.len()).collect();
         }

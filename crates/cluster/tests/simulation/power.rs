@@ -66,8 +66,11 @@ impl World {
     /// Ends all replicas of a key, or all nodes, at about the same time; and perhaps the manager.
     pub fn outage(&mut self) {
         let key = self.rng.below(self.keys.len() as u64) as Key;
-        let slots =
-            if self.rng.chance(500) { (0..self.slots.len()).collect() } else { self.keepers(key) };
+        let slots = if self.rng.chance(500) {
+            (0..self.slots.len()).collect()
+        } else {
+            self.write_set_of(key)
+        };
         if self.manager.gate.is_some() && self.rng.chance(300) {
             self.counts.manager_crashes += 1;
             self.crash_manager();
@@ -81,18 +84,18 @@ impl World {
     /// A write was just answered. Sometimes ends all replicas of the key.
     pub fn doom(&mut self, key: Key) {
         if self.plan.outages && !self.is_calm && self.rng.chance(5) {
-            let slots = self.keepers(key);
+            let slots = self.write_set_of(key);
             self.end_all(slots, 0);
         }
     }
 
-    fn keepers(&self, key: Key) -> Vec<usize> {
+    fn write_set_of(&self, key: Key) -> Vec<usize> {
         let (active, _) = self.views();
         if active.arcs() == 0 {
             return Vec::new();
         }
-        let keepers = active.write_set(self.keys[usize::from(key)].arc).iter();
-        keepers.map(|&p| usize::from(active.member(p).address.port() - 6000)).collect()
+        let members = active.write_set(self.keys[usize::from(key)].arc).iter();
+        members.map(|&p| usize::from(active.member(p).address.port() - 6000)).collect()
     }
 
     /// Ends nodes within some time. Most of them come back.
@@ -217,7 +220,7 @@ impl World {
         if active.arcs() == 0 || active.epoch() != newest.epoch() {
             return;
         }
-        let keepers: Vec<u16> = active.write_set(self.keys[usize::from(key)].arc).to_vec();
+        let members: Vec<u16> = active.write_set(self.keys[usize::from(key)].arc).to_vec();
         let slot_of = |place: u16| usize::from(active.member(place).address.port() - 6000);
         let is_in_order = |&place: &u16| {
             let pid = active.member(place).incarnation.0;
@@ -226,13 +229,13 @@ impl World {
                 known.is_some_and(|n| !n.is_unreported() && n.report.epoch == active.epoch());
             is_known && self.listener(Party::Node(slot_of(place))) == Some(pid)
         };
-        if keepers.len() < 2 || !keepers.iter().all(is_in_order) {
+        if members.len() < 2 || !members.iter().all(is_in_order) {
             return;
         }
-        let last = self.rng.pick(&keepers);
+        let last = self.rng.pick(&members);
         let (last_slot, last_pid) = (slot_of(last), active.member(last).incarnation.0);
         let others: Vec<usize> =
-            keepers.iter().filter(|&&place| place != last).map(|&place| slot_of(place)).collect();
+            members.iter().filter(|&&place| place != last).map(|&place| slot_of(place)).collect();
         let spread = self.rng.pick(&[2_000, 8_000, 30_000]);
         for slot in others {
             let end = self.hard_end();
@@ -291,7 +294,7 @@ impl World {
                 }
             })
         };
-        if !routes.kept_by(own as u16).ones().all(is_elsewhere) {
+        if !routes.arcs_of(own as u16).ones().all(is_elsewhere) {
             return;
         }
         self.toppled = Some(pid);

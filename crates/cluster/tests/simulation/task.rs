@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::operation::write::Reply;
+use cluster::operation::write::WriteReply;
 use cluster::operation::{Need, Request};
 use cluster::version::{Clock, Version};
 
@@ -189,10 +189,10 @@ impl World {
         task.open -= 1;
         let member = task.members[tag.leg];
         match answer {
-            Some(Frame::Wrote(_, answer, _)) => task.op.wrote(Reply::Answer(answer)),
+            Some(Frame::Wrote(_, answer, _)) => task.op.wrote(WriteReply::Answer(answer)),
             Some(Frame::Found(_, answer, _)) => task.need = task.op.got(member, Some(answer)),
             _ if matches!(task.op.request(), Request::Write { .. }) => {
-                task.op.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
+                task.op.wrote(if is_unsent { WriteReply::Unsent } else { WriteReply::Lost });
             }
             _ => task.need = task.op.got(member, None),
         }

@@ -59,16 +59,16 @@ fn swapping() -> RmwRound<u32> {
 }
 
 /// Ends the attempt with these replies.
-fn replies(round: &mut RmwRound<u32>, replies: &[Reply]) -> (Need, Option<Outcome<u32>>) {
+fn replies(round: &mut RmwRound<u32>, replies: &[WriteReply]) -> (Need, Option<Outcome<u32>>) {
     replies.iter().for_each(|reply| round.wrote(*reply));
     round.conclude()
 }
 
-const STORED: Reply = Reply::Answer(WriteAnswer::Stored);
-const REFUSED_EPOCH: Reply = Reply::Answer(WriteAnswer::WrongEpoch);
+const STORED: WriteReply = WriteReply::Answer(WriteAnswer::Stored);
+const REFUSED_EPOCH: WriteReply = WriteReply::Answer(WriteAnswer::WrongEpoch);
 
-fn differs(version: Version) -> Reply {
-    Reply::Answer(WriteAnswer::Differs(version))
+fn differs(version: Version) -> WriteReply {
+    WriteReply::Answer(WriteAnswer::Differs(version))
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn r8_after_a_lost_reply_the_identical_swap_goes_out_again() {
     ] {
         let mut round = swapping();
         let first = format!("{:?}", round.request());
-        assert_eq!(replies(&mut round, &[Reply::Lost]), (Need::View, None));
+        assert_eq!(replies(&mut round, &[WriteReply::Lost]), (Need::View, None));
         assert!(round.may_exist());
         assert_eq!(round.begin(&routes(1), 0), [0]);
         assert_eq!(format!("{:?}", round.request()), first);
@@ -235,7 +235,7 @@ fn r1_under_a_new_epoch_the_fence_decides_the_outcome() {
         (own.successor(op(3)), Need::Nothing, Some(Outcome::Unknown)),
     ] {
         let mut round = swapping();
-        replies(&mut round, &[Reply::Lost]);
+        replies(&mut round, &[WriteReply::Lost]);
         assert_eq!(round.begin(&routes(3), 0), [0, 1]);
         assert_eq!(round.request(), Request::Fence, "never the swap under another epoch");
         let state = if top == own { State::Pending } else { State::Committed };
@@ -269,13 +269,13 @@ fn a_successor_that_was_stored_is_spread_only_under_its_own_epoch() {
 
 #[test]
 fn a_swap_that_was_never_sent_is_not_done() {
-    for reply in [Reply::Unsent, REFUSED_EPOCH, Reply::Answer(WriteAnswer::NoLease)] {
+    for reply in [WriteReply::Unsent, REFUSED_EPOCH, WriteReply::Answer(WriteAnswer::NoLease)] {
         let mut round = swapping();
         assert_eq!(replies(&mut round, &[reply]), (Need::View, None));
         assert!(!round.may_exist());
     }
     let mut round = swapping();
     let refused = WriteAnswer::BadValue;
-    let end = replies(&mut round, &[Reply::Answer(refused)]);
+    let end = replies(&mut round, &[WriteReply::Answer(refused)]);
     assert_eq!(end, (Need::Nothing, Some(Outcome::Refused(refused))));
 }
