@@ -241,11 +241,11 @@ impl<V: Clone> RmwRound<V> {
         if let Some(own) = self.own.as_ref().filter(|own| own.may_exist) {
             let top = base.found.version;
             if top != own.version && !top.is_sibling_of(&own.version) && top > own.version {
-                // Somebody built on it, or wrote over it, or over what was before it.
+                // Another write has built on it, or has overwritten it or its base.
                 return (Need::Nothing, Some(Outcome::Unknown));
             }
             if top != own.version {
-                // Under this epoch nobody takes it any more, and nobody has it (R8).
+                // No member holds it, and under this epoch none will store it (R8).
                 self.own = None;
             }
         }
@@ -256,7 +256,7 @@ impl<V: Clone> RmwRound<V> {
         (Need::Attempt, None)
     }
 
-    /// Every member holds what the fence found.
+    /// Every member holds the base.
     fn is_resolved(&mut self, base: Base<V>) -> (Need, Option<Outcome<V>>) {
         self.resolved = Some(base.found.version);
         if self.own.as_ref().is_some_and(|own| own.version == base.found.version) {

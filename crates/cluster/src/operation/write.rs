@@ -129,7 +129,8 @@ impl WriteRound {
     }
 
     /// Starts an attempt of a put or delete under an epoch, or continues it after
-    /// [`WriteVerdict::Rest`]. The first members are the key's replicas. Returns the members to ask now.
+    /// [`WriteVerdict::Rest`]. The first members are the key's replicas. Returns the members to ask
+    /// now.
     pub fn begin_in_steps<'m>(
         &mut self,
         epoch: Epoch,
@@ -314,7 +315,7 @@ mod tests {
             // R3: a blind member stored it, so it could surface beside the fresh version.
             (vec![a(Superseded(NEWER)), a(BlindStored)], WriteVerdict::Unknown),
             (vec![a(BadKey)], WriteVerdict::NotDone(BadKey)),
-            // F17: a definite error only if nobody can hold it.
+            // F17: *not done* only if no member can hold it.
             (vec![a(BadKey), a(Stored)], WriteVerdict::Unknown),
             (vec![a(BadKey), WriteReply::Lost], WriteVerdict::Unknown),
         ] {
@@ -322,7 +323,7 @@ mod tests {
         }
     }
 
-    /// The replicas are asked first, and the others only once one of those has taken it.
+    /// The replicas are asked first, and the others only once a replica has stored it.
     #[test]
     fn c1_in_two_steps_while_the_key_moves() {
         let (a, newer) = (WriteReply::Answer, WriteReply::Answer(Superseded(NEWER)));
@@ -330,7 +331,7 @@ mod tests {
         for (first, want) in [
             ([a(Stored), a(Stored)], WriteVerdict::Rest),
             ([a(Stored), newer], WriteVerdict::Rest),
-            // Nobody can hold it: the one that is not synced was not asked.
+            // No member can hold it: the one that is not synced was not asked.
             ([newer, newer], WriteVerdict::Fresh(NEWER)),
             ([newer, a(WrongEpoch)], WriteVerdict::Again),
             ([a(Stored), WriteReply::Lost], WriteVerdict::Again),
@@ -344,7 +345,7 @@ mod tests {
             if want != WriteVerdict::Rest {
                 continue;
             }
-            // Under another epoch all are asked, as one of them has taken it.
+            // Under another epoch all are asked, since one of them has stored it.
             assert_eq!(round.clone().begin_in_steps(Epoch(2), &members, 2, 1), members);
             assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 1), [7]);
             let mut lost = round.clone();
@@ -354,7 +355,7 @@ mod tests {
             round.take(a(BlindBelow(NEWER)));
             assert_eq!(round.verdict(), WriteVerdict::Done);
         }
-        // As many synced members as are asked for are counted at the end.
+        // The least copies are checked at the end.
         let mut round = WriteRound::new();
         round.begin_in_steps(Epoch(1), &members, 2, 3);
         (0..2).for_each(|_| round.take(a(Stored)));
