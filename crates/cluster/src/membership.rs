@@ -238,8 +238,14 @@ impl Membership {
     /// copy, and where the answer is a refusal only the time has passed. (What is tried then is seldom; heartbeats
     /// and ticks are not.)
     pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
-        if !event.may_be_refused() || is_on(Mutation::WaitLeaves) {
+        if is_on(Mutation::WaitLeaves) {
             return self.take(now, event);
+        }
+        if !event.may_be_refused() {
+            let (answer, effects) = self.take(now, event);
+            // So a refusal never leaves a trace, and no heartbeat has to be compared for that.
+            debug_assert!(!answer.is_refusal(), "refused, and not tried on a copy");
+            return (answer, effects);
         }
         let mut tried = self.clone();
         let (answer, effects) = tried.take(now, event);

@@ -122,55 +122,49 @@ impl Health {
             Health::Healthy => Level::Healthy,
         }
     }
+
+    /// What an operator can do about arcs without a live replica.
+    fn write_remedy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Health::Unavailable { bring_back, empty, ended, salvaged, .. } = self else {
+            return Ok(());
+        };
+        if !salvaged.is_empty() {
+            let who = salvaged.join(", ");
+            write!(f, "{who} has what was salvaged, accept the loss to go on with that; ")?;
+        }
+        match (bring_back.as_slice(), ended.as_slice()) {
+            ([], []) if !salvaged.is_empty() => f.write_str("nobody else holds them"),
+            ([], []) => f.write_str("nobody holds them, accept the loss to go on"),
+            ([], nodes) => {
+                write!(f, "{} ended with them, accept the loss to go on", nodes.join(", "))
+            }
+            (nodes, _) => write!(f, "bring back {}", nodes.join(", ")),
+        }?;
+        match empty.as_slice() {
+            [] => Ok(()),
+            [one] => write!(
+                f,
+                "; {one} waits with an empty folder: start it with the one that it had, or accept the loss"
+            ),
+            some => write!(
+                f,
+                "; {} wait with empty folders: start them with those that they had, or accept the loss",
+                some.join(", ")
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Health::Older(what) => write!(f, "unavailable: {what}"),
-            Health::Unsaved { why, otherwise } => {
-                let save = format!("the manager cannot save its views ({why})");
-                match otherwise.as_ref() {
-                    // Not whom to bring back: they may be here, and cannot be taken in.
-                    Health::Unavailable { arcs, of, .. } => write!(
-                        f,
-                        "unavailable: {save}, and takes nobody in until it can; {arcs} of {of} arcs have no \
-                         live replica"
-                    ),
-                    Health::Empty => {
-                        write!(f, "unavailable: {save}, and takes nobody in until it can")
-                    }
-                    _ => write!(f, "degraded: {save}, and no view changes until it can"),
-                }
-            }
+            Health::Unsaved { why, otherwise } => write_unsaved(f, why, otherwise),
             Health::Empty => f.write_str("unavailable: no node has registered"),
-            Health::Unavailable { arcs, of, keys, bring_back, empty, ended, salvaged } => {
+            Health::Unavailable { arcs, of, keys, .. } => {
                 write!(f, "unavailable: {arcs} of {of} arcs, about {}, ", Count(*keys, "key"))?;
                 f.write_str("have no live replica; ")?;
-                if !salvaged.is_empty() {
-                    let who = salvaged.join(", ");
-                    write!(f, "{who} has what was salvaged, accept the loss to go on with that; ")?;
-                }
-                match (bring_back.as_slice(), ended.as_slice()) {
-                    ([], []) if !salvaged.is_empty() => f.write_str("nobody else holds them"),
-                    ([], []) => f.write_str("nobody holds them, accept the loss to go on"),
-                    ([], nodes) => {
-                        write!(f, "{} ended with them, accept the loss to go on", nodes.join(", "))
-                    }
-                    (nodes, _) => write!(f, "bring back {}", nodes.join(", ")),
-                }?;
-                match empty.as_slice() {
-                    [] => Ok(()),
-                    [one] => write!(
-                        f,
-                        "; {one} waits with an empty folder: start it with the one that it had, or accept the loss"
-                    ),
-                    some => write!(
-                        f,
-                        "; {} wait with empty folders: start them with those that they had, or accept the loss",
-                        some.join(", ")
-                    ),
-                }
+                self.write_remedy(f)
             }
             Health::Refusing { nodes } => write!(f, "refusing writes: {}", nodes.join(", ")),
             Health::Strained { disks } => write!(f, "degraded: {}", disks.join("; ")),
@@ -202,14 +196,24 @@ impl fmt::Display for Health {
     }
 }
 
+/// The manager cannot save: whom to bring back is not shown, since they may be here and cannot be taken in.
+fn write_unsaved(f: &mut fmt::Formatter<'_>, why: &str, otherwise: &Health) -> fmt::Result {
+    let save = format!("the manager cannot save its views ({why})");
+    match otherwise {
+        Health::Unavailable { arcs, of, .. } => write!(
+            f,
+            "unavailable: {save}, and takes nobody in until it can; {arcs} of {of} arcs have no \
+             live replica"
+        ),
+        Health::Empty => write!(f, "unavailable: {save}, and takes nobody in until it can"),
+        _ => write!(f, "degraded: {save}, and no view changes until it can"),
+    }
+}
+
 impl Membership {
     /// How the cluster is at time `now`.
     pub fn health(&self, now: Millis) -> Health {
         let view = self.active.view();
-        let name = |i: &Incarnation| match self.nodes.get(i) {
-            Some(node) => node.who.id.to_string(),
-            None => i.to_string(),
-        };
         if let Some(what) = self.lacks() {
             return Health::Older(what);
         }
@@ -218,39 +222,7 @@ impl Membership {
         }
         let (lost, holders) = recovery::losses(&self.situation(now));
         if !lost.is_empty() {
-            let has_ended = |i: &&Incarnation| {
-                self.nodes.get(i).is_none_or(|node| node.is_gone() && !node.who.on_disk)
-            };
-            let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(has_ended);
-            let names = |of: Vec<&Incarnation>| {
-                let mut names: Vec<String> = of.into_iter().map(name).collect();
-                names.sort();
-                names
-            };
-            let mut bring_back = names(away);
-            bring_back.extend(unused::to_bring_back(&self.situation(now), &lost));
-            bring_back.sort();
-            bring_back.dedup();
-            let (arcs, of) = (lost.len(), view.arcs.len());
-            let keys = self.amount_of(arcs).keys;
-            let waits_empty = |name: &&String| {
-                self.nodes.values().any(|node| {
-                    node.who.id.as_str() == name.as_str()
-                        && !view.members.iter().any(|m| m.incarnation == node.who.incarnation)
-                        && !node.is_out(now)
-                        && node.who.on_disk
-                        && node.claim.is_none()
-                })
-            };
-            return Health::Unavailable {
-                arcs,
-                of,
-                keys,
-                empty: bring_back.iter().filter(waits_empty).cloned().collect(),
-                bring_back,
-                ended: names(ended),
-                salvaged: recovery::salvaged(&self.situation(now)),
-            };
+            return self.unavailable(now, &lost, &holders);
         }
         let (refusing, strained) = self.ailing(now);
         if !refusing.is_empty() {
@@ -284,6 +256,48 @@ impl Membership {
             Health::Strained { disks: strained }
         } else {
             Health::Healthy
+        }
+    }
+
+    /// What is lost, and whom to bring back for it.
+    fn unavailable(&self, now: Millis, lost: &[usize], holders: &[Incarnation]) -> Health {
+        let view = self.active.view();
+        let name = |i: &Incarnation| match self.nodes.get(i) {
+            Some(node) => node.who.id.to_string(),
+            None => i.to_string(),
+        };
+        let has_ended = |i: &&Incarnation| {
+            self.nodes.get(i).is_none_or(|node| node.is_gone() && !node.who.on_disk)
+        };
+        let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(has_ended);
+        let names = |of: Vec<&Incarnation>| {
+            let mut names: Vec<String> = of.into_iter().map(name).collect();
+            names.sort();
+            names
+        };
+        let mut bring_back = names(away);
+        bring_back.extend(unused::to_bring_back(&self.situation(now), lost));
+        bring_back.sort();
+        bring_back.dedup();
+        let (arcs, of) = (lost.len(), view.arcs.len());
+        let keys = self.amount_of(arcs).keys;
+        let waits_empty = |name: &&String| {
+            self.nodes.values().any(|node| {
+                node.who.id.as_str() == name.as_str()
+                    && !view.members.iter().any(|m| m.incarnation == node.who.incarnation)
+                    && !node.is_out(now)
+                    && node.who.on_disk
+                    && node.claim.is_none()
+            })
+        };
+        Health::Unavailable {
+            arcs,
+            of,
+            keys,
+            empty: bring_back.iter().filter(waits_empty).cloned().collect(),
+            bring_back,
+            ended: names(ended),
+            salvaged: recovery::salvaged(&self.situation(now)),
         }
     }
 

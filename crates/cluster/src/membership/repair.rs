@@ -123,7 +123,8 @@ impl<'m> Removal<'m> {
         let mut replacements = recovery::due(at, &candidates);
         // As if no replacement had come yet: it has to tell first that it has adopted the view.
         let lost = holders::lost_arcs(at, out);
-        let mut fates = fates(at, out, &lost, (&candidates, &replacements));
+        let coming = Comers { candidates: &candidates, replacements: &replacements };
+        let mut fates = fates(at, out, &lost, coming);
         let begins_afresh = |arc: usize| {
             if at.accepts_loss {
                 !recovery::is_revived(at, out, &replacements, arc)
@@ -198,12 +199,20 @@ impl<'m> Removal<'m> {
     }
 }
 
+/// Nodes that can take dead members' places.
+struct Comers<'c, 'm> {
+    /// All of them.
+    candidates: &'c Candidates<'m>,
+    /// Those that do so now.
+    replacements: &'c Candidates<'m>,
+}
+
 /// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds.
 fn fates(
     at: &Situation<'_>,
     out: &[bool],
     lost: &[usize],
-    (candidates, replacements): (&Candidates<'_>, &Candidates<'_>),
+    Comers { candidates, replacements }: Comers<'_, '_>,
 ) -> Vec<Fate> {
     let old = at.active().view();
     let needs = needs(at, out, lost);
