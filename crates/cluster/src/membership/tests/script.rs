@@ -45,7 +45,7 @@ use std::path::Path;
 use goldenscript::{Command, Context, Runner};
 use test_each_file::test_each_path;
 
-use super::sim::{Disk, Sim};
+use super::sim::Sim;
 use crate::holdings::Holdings;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
@@ -54,6 +54,8 @@ use crate::membership::outline::Outline;
 use crate::membership::{Answer, DiskHealth, Effect, Event, Report, Settings};
 use crate::time::Millis;
 use crate::view::Routes;
+
+mod commands;
 
 test_each_path! { in "./crates/cluster/src/membership/scripts" as rules => run }
 
@@ -79,7 +81,7 @@ impl Script {
         self.sim.as_mut().ok_or_else(|| "a script begins with settings".into())
     }
 
-    fn told(&mut self, who: &str, (answer, effects): (Answer, Vec<Effect>)) -> String {
+    fn printed(&mut self, who: &str, (answer, effects): (Answer, Vec<Effect>)) -> String {
         let mut out = match answer {
             Answer::Done => String::new(),
             Answer::Known { newest, active, .. } if newest.epoch() == active => {
@@ -152,11 +154,11 @@ impl Script {
                         Answer::Known { .. } => Answer::Done,
                         other => other,
                     };
-                    said += &self.told(&label, (answer, effects));
+                    said += &self.printed(&label, (answer, effects));
                 }
             }
             let ticked = self.sim()?.step(Event::Tick);
-            said += &self.told("", ticked);
+            said += &self.printed("", ticked);
             let now = self.sim()?.now;
             for line in said.lines() {
                 _ = writeln!(out, "[{now}] {line}");
@@ -179,7 +181,7 @@ impl Script {
                     (sim.nodes[&label].holdings.epoch(), sim.nodes[&label].holdings.missing());
                 let (_, effects) = sim.heartbeat(&label);
                 has_news |= before != after || !effects.is_empty();
-                out += &self.told(&label, (Answer::Done, effects));
+                out += &self.printed(&label, (Answer::Done, effects));
             }
             if !has_news {
                 return Ok(out);
@@ -304,6 +306,9 @@ fn parts(label: &str) -> (String, u16, u16) {
     (name.to_string(), digits.parse().unwrap_or(0), life)
 }
 
+/// What a command prints.
+type Outcome = Result<String, Box<dyn Error>>;
+
 impl Runner for Script {
     type Command = Command;
 
@@ -315,219 +320,54 @@ impl Runner for Script {
         }
         let first = labels.first().cloned().unwrap_or_default();
         let out = match command.name.as_str() {
-            "settings" => {
-                let arcs = args.take_key("arcs").unwrap_or("8").parse()?;
-                let copies = args.take_key("copies").unwrap_or("2").parse()?;
-                let limits = Limits::default();
-                let rebalance_ms = args.take_key("rebalance").unwrap_or("300000").parse()?;
-                let settings = Settings {
-                    heartbeat_ms: HEARTBEAT,
-                    missed: 3,
-                    arcs,
-                    copies,
-                    limits,
-                    min_copies: 1,
-                    durability: args.take_key("durability").unwrap_or("async").parse()?,
-                    rebalance_ms,
-                    return_ms: 5_000,
-                };
-                self.sim = Some(Sim::new(settings));
-                String::new()
-            }
-            "register" => {
-                let (name, n, life) = parts(&first);
-                let name = args.take_key("name").unwrap_or(&name).to_string();
-                let port = args.take_key("port").map_or(Ok(6000 + n), str::parse)?;
-                let incarnation = args
-                    .take_key("incarnation")
-                    .map_or(Ok(u64::from(100 * life + n)), str::parse)?;
-                let weight = args.take_key("weight").unwrap_or("1").parse()?;
-                let on_disk = args.take_key("disk") == Some("yes");
-                let folder = args.take_key("folder").map(str::to_string);
-                let unreached = args.take_key("unreached").map(str::to_string);
-                let sim = self.sim()?;
-                if sim.nodes.get(&first).is_none_or(|n| !n.alive) {
-                    sim.start(&first, &name, incarnation, port, weight);
-                    let claim = folder.map(|line| sim.claim(&line, &first)).transpose()?;
-                    let node = sim.nodes.get_mut(&first).ok_or("no such node")?;
-                    node.who.on_disk = on_disk || claim.is_some();
-                    node.holdings = Holdings::new(node.who.id.clone(), node.who.incarnation)
-                        .with_claim(claim.clone());
-                    node.claim = claim;
-                }
-                sim.nodes.get_mut(&first).ok_or("no such node")?.unreached = unreached;
-                let told = sim.register(&first);
-                self.told(&first, told)
-            }
-            "beat" | "ack" | "fetch" => {
-                if labels.is_empty() {
-                    labels = self.sim()?.in_reach();
-                }
-                let mut out = String::new();
-                for label in labels {
-                    let sim = self.sim()?;
-                    match command.name.as_str() {
-                        "ack" => sim.adopt(&label),
-                        "fetch" => sim.fetch(&label),
-                        _ => {}
-                    }
-                    // What it says then is lost.
-                    if sim.nodes[&label].cut {
-                        continue;
-                    }
-                    let told = sim.heartbeat(&label);
-                    out += &self.told(&label, told);
-                }
-                out
-            }
+            "settings" => self.settings(&mut args)?,
+            "register" => self.register(&first, &mut args)?,
+            "beat" | "ack" | "fetch" => self.heartbeats(&command.name, labels)?,
             "settle" => self.settle()?,
             "pass" => self.pass(first.parse()?)?,
             "stall" => {
                 self.sim()?.now += first.parse::<Millis>()?;
                 String::new()
             }
-            "cut" | "mend" => {
-                for label in labels {
-                    self.sim()?.nodes.get_mut(&label).ok_or("no such node")?.cut =
-                        command.name == "cut";
-                }
-                String::new()
-            }
-            "ails" => {
-                let mut word = |key| args.take_key(key).unwrap_or_default().to_owned();
-                let ails = Report {
-                    disk: match (word("trouble"), word("strain")) {
-                        (why, _) if !why.is_empty() => DiskHealth::Failing(why),
-                        (_, why) if !why.is_empty() => DiskHealth::Strained(why),
-                        _ => DiskHealth::Sound,
-                    },
-                    is_full: word("full") == "yes",
-                    ..Report::default()
-                };
-                self.sim()?.nodes.get_mut(&first).ok_or("no such node")?.ails = ails;
-                let told = self.sim()?.heartbeat(&first);
-                self.told(&first, told)
-            }
+            "cut" | "mend" => self.cut(&command.name, labels)?,
+            "ails" => self.ails(&first, &mut args)?,
             "crash" => {
                 self.sim()?.nodes.get_mut(&first).ok_or("no such node")?.alive = false;
                 String::new()
             }
-            "kill" => {
-                let mut out = String::new();
-                for label in labels {
-                    self.sim()?.nodes.get_mut(&label).ok_or("no such node")?.alive = false;
-                    let told = self.sim()?.disconnect(&label);
-                    out += &self.told(&label, told);
-                    let told = self.sim()?.gone(&label);
-                    out += &self.told(&label, told);
-                }
-                out
-            }
+            "kill" => self.kill(labels)?,
             "disconnect" => {
-                let told = self.sim()?.disconnect(&first);
-                self.told(&first, told)
+                let answered = self.sim()?.disconnect(&first);
+                self.printed(&first, answered)
             }
             "gone" => {
-                let told = self.sim()?.gone(&first);
-                self.told(&first, told)
+                let answered = self.sim()?.gone(&first);
+                self.printed(&first, answered)
             }
-            "accept_loss" => {
-                let sim = self.sim()?;
-                if first != "seen" {
-                    sim.look();
-                }
-                let told = sim.accept_loss();
-                self.told("operator", told)
-            }
-            "adopt" => {
-                let sim = self.sim()?;
-                let who = sim.nodes.get(&first).ok_or("no such node")?.who.clone();
-                let event = Event::AdoptFolder { id: who.id, start: who.incarnation };
-                let told = sim.step(event);
-                self.told("operator", told)
-            }
+            "accept_loss" => self.accept_loss(&first)?,
+            "adopt" => self.adopt(&first)?,
             "look" => {
                 self.sim()?.look();
                 self.shown()?
             }
-            "limits" => {
-                let mut limit =
-                    |name: &'static str| args.take_key(name).map(str::parse).transpose();
-                let change = Reconfiguration::Limits { key: limit("key")?, value: limit("value")? };
-                let told = self
-                    .sim()?
-                    .step(Event::Command(AdminCommand::Reconfigure { change, force: false }));
-                self.told("operator", told)
-            }
-            "hold" => {
-                let longest = match &labels[1..] {
-                    [key, value] => {
-                        Some(Limits { key_bytes: key.parse()?, value_bytes: value.parse()? })
-                    }
-                    _ => None,
-                };
-                self.sim()?.nodes.get_mut(&first).ok_or("no such node")?.longest = longest;
-                String::new()
-            }
+            "limits" => self.limits(&mut args)?,
+            "hold" => self.hold(&first, &labels)?,
             "leave" | "weight" | "copies" | "min_copies" | "terms" | "cancel" => {
-                let order = match order(&command.name, &labels)? {
-                    Some((change, force)) => AdminCommand::Reconfigure { change, force },
-                    None => AdminCommand::Cancel,
-                };
-                let told = self.sim()?.step(Event::Command(order));
-                self.told("operator", told)
+                self.admin_command(&command.name, &labels)?
             }
-            "outline" => {
-                let (change, force) = order(&first, &labels[1..])?.ok_or("nothing to look at")?;
-                let sim = self.sim()?;
-                match sim.manager().outline(sim.now, &change, force) {
-                    Ok(outline) => outlined(&outline),
-                    Err(why) => format!("{why}\n"),
-                }
-            }
-            "restart" => {
-                if let Some(ms) = args.take_key("heartbeat") {
-                    self.sim()?.settings.heartbeat_ms = ms.parse()?;
-                }
-                self.sim()?.restart(false);
-                self.seen = Epoch::NONE;
-                String::new()
-            }
+            "outline" => self.outline(&first, &labels)?,
+            "restart" => self.restart(&mut args)?,
             "copy" => {
                 self.sim()?.keep();
                 String::new()
             }
-            "restart_from_copy" => {
-                let accepts = args.take_key("accepts").map(str::parse).transpose()?;
-                let shown = args.take_key("shown").map(str::parse).transpose()?;
-                let epoch = Epoch(accepts.or(shown).unwrap_or(0));
-                self.sim()?.restart_from_copy(epoch, accepts.is_some());
-                self.seen = Epoch::NONE;
-                String::new()
-            }
-            "disk" => {
-                let sim = self.sim()?;
-                sim.disk = match first.as_str() {
-                    "works" => Disk::Works,
-                    "holds" => Disk::Holds,
-                    "fails" => Disk::Fails,
-                    other => return Err(format!("no such disk: {other}").into()),
-                };
-                String::new()
-            }
+            "restart_from_copy" => self.restart_from_copy(&mut args)?,
+            "disk" => self.disk(&first)?,
             "saved" => {
                 let effects = self.sim()?.saved();
-                self.told("", (Answer::Done, effects))
+                self.printed("", (Answer::Done, effects))
             }
-            "lease" => {
-                let (answer, effects) = self.sim()?.heartbeat(&first);
-                let lease = match &answer {
-                    Answer::Known { lease: Some(USUAL_LEASE), .. } => ", and a lease".into(),
-                    Answer::Known { lease: Some(ms), .. } => format!(", and a lease of {ms} ms"),
-                    _ => ", and no lease".into(),
-                };
-                self.told(&first, (answer, effects)).replacen('\n', &format!("{lease}\n"), 1)
-            }
+            "lease" => self.lease(&first)?,
             "status" => self.status()?,
             name => return Err(format!("no such command: {name}").into()),
         };
