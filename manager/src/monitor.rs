@@ -254,7 +254,7 @@ impl MonitorThread {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
-        self.published.note_terms(self.gate.membership().told());
+        self.published.note_terms(self.gate.membership().durable_terms());
         for effect in effects {
             match effect {
                 Effect::Save => self.saver.save(self.gate.membership().state()),

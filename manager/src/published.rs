@@ -27,7 +27,7 @@ struct PublishedState {
 impl Published {
     /// The published state of a manager that starts.
     pub(crate) fn of(membership: &Membership) -> Published {
-        let (active, terms) = (membership.active().clone(), membership.told());
+        let (active, terms) = (membership.active().clone(), membership.durable_terms());
         Published(Arc::new(RwLock::new(PublishedState { active, lost: Arc::default(), terms })))
     }
 

@@ -92,8 +92,8 @@ pub struct Membership {
     older: Option<Older>,
     /// With the cluster's own terms of leases, once it has been saved, and not those of this start's flags.
     settings: Settings,
-    /// The terms that are durable: those that nodes are told.
-    told: Terms,
+    /// The terms that are durable: those that nodes receive.
+    durable_terms: Terms,
     active: Arc<Routes>,
     coming: Option<Arc<Routes>>,
     /// The longest lease that may be out, in milliseconds.
@@ -164,7 +164,7 @@ impl Membership {
             accepts: Epoch::NONE,
             older: None,
             settings,
-            told: saved.terms,
+            durable_terms: saved.terms,
             floor: saved.coming.as_ref().unwrap_or(&saved.active).epoch,
             active: Arc::new(Routes::new(saved.active)),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
@@ -328,12 +328,12 @@ impl Membership {
     ) -> Answer {
         let (newest, active, floor) = (self.newest().clone(), self.active.epoch(), self.floor);
         let (is_member, steps) = (self.members().contains(&incarnation), self.steps);
-        let lease_ms = self.told.lease_ms();
+        let lease_ms = self.durable_terms.lease_ms();
         if !is_member {
             self.retire_predecessors(now, incarnation, effects);
         }
         if self.nodes.get(&incarnation).is_some_and(|node| !node.is_gone()) {
-            self.note_word(incarnation, report.probe, effects);
+            self.note_probe_answer(incarnation, report.probe, effects);
             self.note_first(incarnation, effects);
         }
         match self.nodes.get_mut(&incarnation).filter(|node| !node.is_gone()) {
@@ -364,7 +364,7 @@ impl Membership {
         if paused > self.settings.heartbeat_ms {
             effects
                 .push(Effect::Log(format!("paused for {paused} ms: every node gets a new lease")));
-            let lease_ms = self.told.lease_ms();
+            let lease_ms = self.durable_terms.lease_ms();
             for node in self.nodes.values_mut() {
                 node.extend(now, lease_ms);
             }
@@ -376,7 +376,7 @@ impl Membership {
     /// out end no later than one that would be told now.
     fn note_leases_over(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let lease_ms = self.settings.lease_ms();
-        let is_told = self.told == self.settings.terms();
+        let is_told = self.durable_terms == self.settings.terms();
         let are_over = || self.nodes.values().all(|node| node.until <= now + lease_ms);
         if self.longest_ms > lease_ms && is_told && are_over() {
             self.longest_ms = lease_ms;
@@ -389,14 +389,14 @@ impl Membership {
         self.longest_ms
     }
 
-    /// What nodes are told of leases.
-    pub fn told(&self) -> Terms {
-        self.told
+    /// The terms of leases that nodes receive: those that are durable.
+    pub fn durable_terms(&self) -> Terms {
+        self.durable_terms
     }
 
-    /// What the state says of leases has become durable.
-    pub(super) fn may_tell(&mut self, terms: Terms) {
-        self.told = terms;
+    /// The terms of the state have become durable.
+    pub(super) fn terms_are_durable(&mut self, terms: Terms) {
+        self.durable_terms = terms;
     }
 
     /// Whether an incarnation has been silent for a lease, or its process has ended.

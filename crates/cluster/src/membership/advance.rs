@@ -60,7 +60,7 @@ impl Membership {
             self.note_departures(now, &before, &made, step);
             effects.push(Effect::Save);
             effects.push(Effect::Log(format!("view {}: {}", made.epoch(), plan.why)));
-            self.tell_trial(now, step, &before, &plan.why, effects);
+            self.finish_trial(now, step, &before, &plan.why, effects);
             if matches!(step, Some(Step::Begin | Step::Cancel))
                 && let Some((order, _)) = self.order.take()
             {

@@ -78,7 +78,7 @@ pub struct WaitingFolder {
 /// What the manager knows of one that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
-    told: WaitingFolder,
+    folder: WaitingFolder,
     of: Incarnation,
     /// The last starts of a process with its folder.
     starts: Vec<Incarnation>,
@@ -121,7 +121,7 @@ impl Membership {
 
     /// The data folders that are held back, by node and address.
     pub fn waiting_folders(&self) -> Vec<WaitingFolder> {
-        let mut waiting: Vec<_> = self.held_back.values().map(|held| held.told.clone()).collect();
+        let mut waiting: Vec<_> = self.held_back.values().map(|held| held.folder.clone()).collect();
         waiting.sort_by(|a, b| (&a.id, &a.address).cmp(&(&b.id, &b.address)));
         waiting
     }
@@ -168,17 +168,17 @@ impl Membership {
         if let Some((incarnation, _, true)) = rival {
             effects.push(Effect::Probe(incarnation, steps));
         }
-        let told = WaitingFolder {
+        let folder = WaitingFolder {
             id: who.id.clone(),
             start: who.incarnation,
             address: who.address.clone(),
             original: rival.as_ref().map(|(_, address, _)| address.clone()),
             is_copy,
         };
-        let why = told.to_string();
+        let why = folder.to_string();
         let rival = rival.filter(|_| !is_copy).map(|(incarnation, ..)| (incarnation, asked));
         let starts = claim.starts.clone();
-        let held = Waiting { told, of: claim.of, starts, rival, heard: now };
+        let held = Waiting { folder, of: claim.of, starts, rival, heard: now };
         self.held_back.insert(who.incarnation, held);
         Some(Answer::Aside(why))
     }
@@ -263,7 +263,12 @@ impl Membership {
     }
 
     /// A node has answered a probe: who had registered before that with what may be a copy of its folder has one.
-    pub(super) fn note_word(&mut self, from: Incarnation, probe: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn note_probe_answer(
+        &mut self,
+        from: Incarnation,
+        probe: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         let is_shown = |held: &Waiting| {
             held.rival.is_some_and(|(rival, asked)| rival == from && probe >= asked)
         };
@@ -271,8 +276,8 @@ impl Membership {
             self.held_back.iter().filter(|(_, held)| is_shown(held)).map(|(i, _)| *i).collect();
         for start in shown {
             let Some(held) = self.held_back.get_mut(&start) else { continue };
-            (held.rival, held.told.is_copy) = (None, true);
-            let (id, address) = (held.told.id.clone(), held.told.address.clone());
+            (held.rival, held.folder.is_copy) = (None, true);
+            let (id, address) = (held.folder.id.clone(), held.folder.address.clone());
             self.folders.copies.push(FolderCopy { id: id.clone(), starts: vec![start] });
             let surplus = self.folders.copies.len().saturating_sub(MAX_COPIES);
             self.folders.copies.drain(..surplus);
@@ -315,7 +320,7 @@ impl Membership {
         start: Incarnation,
         effects: &mut Vec<Effect>,
     ) -> Answer {
-        let held = self.held_back.get(&start).filter(|held| held.told.id == *id);
+        let held = self.held_back.get(&start).filter(|held| held.folder.id == *id);
         let Some((of, mut starts)) = held.map(|held| (held.of, held.starts.clone())) else {
             return Answer::Changed(format!("no data folder of {id} waits there any more"));
         };

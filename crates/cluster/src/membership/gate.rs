@@ -126,7 +126,7 @@ impl Gate {
     pub fn saved(&mut self) -> Vec<Effect> {
         if let Saving::UnderWay(newest, terms) = &self.saving {
             self.shown.0 = newest.clone();
-            self.membership.may_tell(*terms);
+            self.membership.terms_are_durable(*terms);
             self.saving = Saving::Idle;
         }
         (self.trouble, self.unsaved) = (None, None);

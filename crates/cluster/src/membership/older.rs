@@ -54,18 +54,18 @@ pub(super) struct Older {
     since: Millis,
     /// What an earlier start was told, if anything.
     shown: Epoch,
-    told: BTreeMap<NodeId, Seen>,
-    has_said: bool,
+    reported: BTreeMap<NodeId, Seen>,
+    has_stopped: bool,
 }
 
 impl Older {
     /// Nobody has told anything yet.
     pub(super) fn since(now: Millis, shown: Epoch) -> Older {
-        Older { since: now, shown, told: BTreeMap::new(), has_said: false }
+        Older { since: now, shown, reported: BTreeMap::new(), has_stopped: false }
     }
 
     fn newest(&self) -> Epoch {
-        self.told.values().map(|seen| seen.name.epoch).max().unwrap_or(Epoch::NONE)
+        self.reported.values().map(|seen| seen.name.epoch).max().unwrap_or(Epoch::NONE)
     }
 
     /// `node1, node3 have seen view 9, node2 has seen view 8`.
@@ -74,7 +74,7 @@ impl Older {
             return format!("nodes had seen view {} when it was started before", self.shown);
         }
         let mut by_view: BTreeMap<Epoch, Vec<&str>> = BTreeMap::new();
-        for (id, seen) in &self.told {
+        for (id, seen) in &self.reported {
             by_view.entry(seen.name.epoch).or_default().push(id.as_str());
         }
         let sighting = |(epoch, ids): (&Epoch, &Vec<&str>)| {
@@ -148,9 +148,9 @@ impl Membership {
             )));
         }
         let view = seen.filter(|seen| seen.name == name).and_then(|seen| seen.view.clone());
-        let is_first = self.older.as_ref().is_none_or(|older| older.told.is_empty());
+        let is_first = self.older.as_ref().is_none_or(|older| older.reported.is_empty());
         let older = self.older.get_or_insert_with(|| Older::since(now, Epoch::NONE));
-        older.told.insert(id.clone(), Seen { name, view });
+        older.reported.insert(id.clone(), Seen { name, view });
         if is_first {
             let what = self.lacking().what;
             effects.push(Effect::Log(what));
@@ -167,8 +167,8 @@ impl Membership {
     }
 
     /// The view to go on from, if the operator goes on: the newest that anybody has.
-    fn newest_told(&self) -> Option<&View> {
-        let told = self.older.iter().flat_map(|older| older.told.values());
+    fn newest_reported(&self) -> Option<&View> {
+        let told = self.older.iter().flat_map(|older| older.reported.values());
         let views = told.filter_map(|seen| seen.view.as_deref());
         views
             .filter(|view| view.cluster == self.active.view().cluster)
@@ -179,8 +179,8 @@ impl Membership {
     fn awaits_view(&self) -> bool {
         let Some(older) = &self.older else { return false };
         let newest = older.newest();
-        let mut told = older.told.values().filter(|seen| seen.name.epoch == newest);
-        let is_there = self.newest_told().is_some_and(|view| view.epoch >= newest);
+        let mut told = older.reported.values().filter(|seen| seen.name.epoch == newest);
+        let is_there = self.newest_reported().is_some_and(|view| view.epoch >= newest);
         !is_there && told.any(|seen| seen.name.life != ManagerIncarnation::UNKNOWN)
     }
 
@@ -207,7 +207,7 @@ impl Membership {
     fn end_older(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let Some(older) = &self.older else { return };
         let passed = now.saturating_sub(older.since);
-        let (told, has_said) = (older.newest(), older.has_said);
+        let (told, has_stopped) = (older.newest(), older.has_stopped);
         // He was shown one view. Until somebody who has seen that is there, nothing tells what is lost; and where one has
         // seen a later one it is more.
         let goes_on = self.accepts > Epoch::NONE && told == self.accepts;
@@ -220,7 +220,7 @@ impl Membership {
         } else {
             self.settings.return_ms
         };
-        if passed < wait || has_said {
+        if passed < wait || has_stopped {
             return;
         }
         if goes_on {
@@ -234,7 +234,7 @@ impl Membership {
         let mut behind = self.lacking();
         behind.what += &self.choices(behind.seen);
         if let Some(older) = &mut self.older {
-            older.has_said = true;
+            older.has_stopped = true;
         }
         effects.push(Effect::Stop(behind));
     }
@@ -242,11 +242,11 @@ impl Membership {
     /// What the operator can do, and what it means.
     fn choices(&self, seen: Epoch) -> String {
         let knows = self.newest().epoch();
-        let told = self.newest_told().filter(|view| view.epoch > knows);
+        let told = self.newest_reported().filter(|view| view.epoch > knows);
         let goes_on = match told {
             Some(view) if view.epoch >= seen => {
                 let heard = |id: &NodeId| {
-                    self.older.as_ref().is_some_and(|older| older.told.contains_key(id))
+                    self.older.as_ref().is_some_and(|older| older.reported.contains_key(id))
                 };
                 let members = view.members.iter().map(|m| &m.id);
                 let away: Vec<&str> = members.filter(|id| !heard(id)).map(NodeId::as_str).collect();
@@ -279,7 +279,7 @@ impl Membership {
     fn take_over(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let before = self.lacking();
         let own = self.newest().view().clone();
-        let told = self.newest_told().filter(|view| view.epoch > own.epoch).cloned();
+        let told = self.newest_reported().filter(|view| view.epoch > own.epoch).cloned();
         let mut view = told.unwrap_or(own);
         if view.epoch < before.seen {
             // Only its number is known, and what its members' folders tell: those count who had adopted the view
@@ -304,7 +304,7 @@ impl Membership {
         };
         let fresh =
             Membership::new(self.settings, saved, now).in_life(self.life, Epoch::NONE, false);
-        *self = Membership { steps: self.steps, told: self.told, ..fresh };
+        *self = Membership { steps: self.steps, durable_terms: self.durable_terms, ..fresh };
         effects.push(Effect::Save);
         effects.push(Effect::Publish(self.active.clone()));
     }

@@ -151,7 +151,7 @@ impl Membership {
     }
 
     /// Tells whoever ordered the settings that were on trial what came of them, once a view ends that.
-    pub(super) fn tell_trial(
+    pub(super) fn finish_trial(
         &mut self,
         now: Millis,
         step: Option<Step>,

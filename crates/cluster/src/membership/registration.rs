@@ -36,7 +36,7 @@ impl Membership {
         if let Some(answer) = self.collision(now, &who) {
             return answer;
         }
-        let (lease_ms, steps) = (self.told.lease_ms(), self.steps);
+        let (lease_ms, steps) = (self.durable_terms.lease_ms(), self.steps);
         if let Some(node) = self.nodes.get_mut(&who.incarnation) {
             node.heard = now;
             node.extend(now, lease_ms);

@@ -344,7 +344,8 @@ impl World {
 
     /// The clock and the heartbeat interval that it sends with every view.
     fn manager_clock(&self) -> (u64, Millis) {
-        let every = self.manager.membership().map_or(HEARTBEAT_MS, |m| m.told().heartbeat_ms);
+        let every =
+            self.manager.membership().map_or(HEARTBEAT_MS, |m| m.durable_terms().heartbeat_ms);
         (clock_at(self.wall(0)), every)
     }
 
