@@ -170,7 +170,12 @@ impl MonitorThread {
                     // It panicked, which has been reported.
                     Err(_) => break,
                 },
-                recv(stop.channel()) -> _ => break,
+                recv(stop.channel()) -> _ => {
+                    // What was asked before the stop is answered: a node whose heartbeat waited
+                    // keeps its lease while the next manager starts.
+                    queue.try_iter().take(QUEUE).for_each(|request| self.take(request));
+                    break;
+                }
                 default(wait) => {}
             }
             // Queued heartbeats are processed before the tick may judge their senders.
