@@ -254,7 +254,7 @@ fn writes_that_too_few_copies_would_hold_are_refused() {
     let (code, printed) = prints(&cluster, &["--put", "a", "--val", "2"]);
     assert_eq!(code, Some(1));
     assert!(printed.contains("too few copies: a write has to have 2 at least"), "{printed}");
-    // Nothing of it was done, and reads go on.
+    // Nothing of it was done, and reads still work.
     for key in ["a", "b", "c"] {
         assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, b"1");
     }

@@ -234,7 +234,7 @@ fn refuse_all(
 ) {
     for item in items {
         match item {
-            PipelineItem::Seen(place) => out.raw(seen.answer(place)),
+            PipelineItem::Local(place) => out.raw(seen.answer(place)),
             PipelineItem::Refused(error) => out.error(&error.to_string()),
             PipelineItem::Command(_) | PipelineItem::Coalesced(_) => out.error(&why.to_string()),
         }

@@ -24,7 +24,7 @@ pub fn answer<S: Store>(
     let start = out.len();
     let written = match item {
         PipelineItem::Refused(error) => Err(error),
-        PipelineItem::Seen(place) => {
+        PipelineItem::Local(place) => {
             out.raw(seen.answer(place));
             Ok(())
         }

@@ -14,7 +14,7 @@ pub enum PipelineItem<'b> {
     /// A reply that is already known.
     Refused(Error),
     /// The same, as a range of bytes in [`LocalReplies`](super::local::LocalReplies).
-    Seen(Range<usize>),
+    Local(Range<usize>),
     /// A command, executed by itself.
     Command(Command<'b>),
     /// The next command of the merged operation with this index.

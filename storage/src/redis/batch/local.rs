@@ -58,7 +58,7 @@ pub fn read_here(
             });
             let Some(is_hit) = found else { continue };
             outcome.count_read(is_hit);
-            *item = PipelineItem::Seen(start..seen.answers.len());
+            *item = PipelineItem::Local(start..seen.answers.len());
         }
     });
     (seen, outcome)
