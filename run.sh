@@ -47,7 +47,8 @@ scratch=
 
 on_exit() {
     local status=$?
-    # Commands from here on ignore these too, so that a second Ctrl-C does not interrupt the cleanup.
+    # Commands from here on ignore these too, so that a second Ctrl-C does not interrupt the
+    # cleanup.
     trap '' INT TERM HUP QUIT
     # It is the last that was started. By $!, since a signal may come before that is kept anywhere.
     if [[ -n $working && -n ${!:-} ]]; then
@@ -55,8 +56,8 @@ on_exit() {
         wait "$!" || true
     fi
     if [[ -n $starting && -n ${!:-} ]]; then
-        # It cleans up after itself when it is interrupted; if it was ready before, this script has to stop the
-        # service.
+        # It cleans up after itself when it is interrupted; if it was ready before, this script has
+        # to stop the service.
         kill -TERM "$!" 2>/dev/null || true
         if wait "$!"; then started=yes; fi
     fi
@@ -81,8 +82,8 @@ start_cluster() { # nodes copies
     if ((status)); then exit "$status"; fi
 }
 
-# In the background, where Ctrl-C does not reach it. A signal meanwhile has on_exit call this again: the
-# second ./stop_service waits for the first.
+# In the background, where Ctrl-C does not reach it. A signal meanwhile has on_exit call this again:
+# the second ./stop_service waits for the first.
 stop_cluster() {
     if [[ -n $started ]]; then
         ./stop_service &
@@ -91,8 +92,8 @@ stop_cluster() {
     fi
 }
 
-# In the background, since bash handles a signal only between commands and while it waits. Background commands ignore
-# Ctrl-C, and on_exit stops them.
+# In the background, since bash handles a signal only between commands and while it waits.
+# Background commands ignore Ctrl-C, and on_exit stops them.
 bench() {
     local status=0
     working=yes

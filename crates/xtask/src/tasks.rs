@@ -97,8 +97,8 @@ fn release() -> Step {
     run("release", "cargo build --release")
 }
 
-/// The same, and a search decides whether a history is linearizable. The crates that it brings change the
-/// features of others: after a build without it almost everything is built again.
+/// The same, and a search decides whether a history is linearizable. The crates that it brings
+/// change the features of others: after a build without it almost everything is built again.
 fn release_with_search() -> Step {
     run("release", "cargo build --release --features bench/porcupine")
 }
@@ -118,8 +118,8 @@ macro_rules! rules {
     };
 }
 
-/// Whole clusters in one thread, thousands of schedules; a small cluster in every state that it can reach, as
-/// far as there is time. Then the same with rules taken away, which both must notice.
+/// Whole clusters in one thread, thousands of schedules; a small cluster in every state that it can
+/// reach, as far as there is time. Then the same with rules taken away, which both must notice.
 fn sim() -> Vec<Step> {
     const FAR: &[(&str, &str)] = &[("SIM_SEEDS", "4000"), ("MODEL_STATES", "300000")];
     vec![
@@ -129,8 +129,8 @@ fn sim() -> Vec<Step> {
     ]
 }
 
-/// Real processes that are killed, stopped and cut off, every history checked; then with records on disk, where
-/// every acknowledged write is looked for after a kill -9.
+/// Real processes that are killed, stopped and cut off, every history checked; then with records on
+/// disk, where every acknowledged write is looked for after a kill -9.
 fn bench_smoke() -> Vec<Step> {
     let mut steps = vec![release_with_search()];
     steps.extend(histories());

@@ -1,7 +1,8 @@
 //! The lists in `deny.toml` that are checked here.
 //!
-//! The file is cargo-deny's, and TOML; this reads only as much of TOML as those lists have: arrays of
-//! texts, and of tables in one line, whose `crate` counts. Everything else is cargo-deny's own business.
+//! The file is cargo-deny's, and TOML; this reads only as much of TOML as those lists have: arrays
+//! of texts, and of tables in one line, whose `crate` counts. Everything else is cargo-deny's own
+//! business.
 
 /// The lists.
 #[derive(Debug, Clone, PartialEq, Eq)]

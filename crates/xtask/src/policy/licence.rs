@@ -1,7 +1,8 @@
-//! Licence expressions (SPDX): `MIT`, `(A OR B) AND C`, `A WITH an-exception`, and cargo's older `A/B`.
+//! Licence expressions (SPDX): `MIT`, `(A OR B) AND C`, `A WITH an-exception`, and cargo's older
+//! `A/B`.
 //!
-//! `AND` binds tighter than `OR`. A licence with an exception is one of its own: it is allowed by that
-//! whole name.
+//! `AND` binds tighter than `OR`. A licence with an exception is one of its own: it is allowed by
+//! that whole name.
 
 /// Whether the licences that `may` be used satisfy an expression.
 ///
