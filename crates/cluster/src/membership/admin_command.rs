@@ -1,9 +1,9 @@
 //! What an operator may ask of a cluster that serves (rule H5).
 //!
-//! A [`Reconfiguration`] becomes a planned change: one view in which reads go where they went and writes also
-//! where they will, and the view that switches once every node holds what it is to hold. Before the operator
-//! asks for it, an [`Outline`](super::Outline) shows what it would move; the same is shown when it
-//! begins. What can stand against it is in `objection`.
+//! A [`Reconfiguration`] becomes a planned change: one view in which reads go where they went and
+//! writes also where they will, and the view that switches once every node holds what it is to
+//! hold. Before the operator asks for it, an [`Outline`](super::Outline) shows what it would move;
+//! the same is shown when it begins. What can stand against it is in `objection`.
 
 use std::fmt;
 
@@ -22,8 +22,8 @@ pub enum Reconfiguration {
     Weight(NodeId, u32),
     /// Each key is to have so many copies.
     Copies(usize),
-    /// Heartbeats are to come so often, in milliseconds, and so many may be missed; `None`: as now. It moves
-    /// nothing and is in force at once, but leases that were told before go on.
+    /// Heartbeats are to come so often, in milliseconds, and so many may be missed; `None`: as now.
+    /// It moves nothing and is in force at once, but leases that were told before go on.
     Terms {
         /// How often.
         heartbeat_ms: Option<Millis>,

@@ -1,5 +1,5 @@
-//! What a new view changes in what is remembered of lost members ([`Losses`]): those it drops are noted, and
-//! those that have left or returned are not remembered any more.
+//! What a new view changes in what is remembered of lost members ([`Losses`]): those it drops are
+//! noted, and those that have left or returned are not remembered any more.
 
 use std::hash::Hash;
 
@@ -25,8 +25,8 @@ impl Membership {
         }
     }
 
-    /// Remembers what members that a new view drops, or lets sole holder, have owned; and after a switch, who has left and who
-    /// has returned. A cluster that begins anew has no past.
+    /// Remembers what members that a new view drops, or lets sole holder, have owned; and after a
+    /// switch, who has left and who has returned. A cluster that begins anew has no past.
     pub(super) fn note_departures(
         &mut self,
         now: Millis,

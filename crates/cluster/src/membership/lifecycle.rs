@@ -1,8 +1,8 @@
 //! The life of one incarnation as the manager knows it: a table of states and events.
 //!
-//! Two facts are independent, and every pair of them occurs: what is known of the process ([`Process`]), and whether
-//! the node has left ([`Lifecycle`]). A process can end before or after its node leaves, and a node that has left may
-//! register again before its process ends.
+//! Two facts are independent, and every pair of them can occur: what is known of the process
+//! ([`Process`]), and whether the node has left ([`Lifecycle`]). A process can end before or after
+//! its node leaves, and a node that has left may register again before its process ends.
 //!
 //! | the process is | registers | heartbeat | connection ends | process ends | is replaced | address is taken | is out, loss accepted |
 //! |---|---|---|---|---|---|---|---|
@@ -11,8 +11,9 @@
 //! | `GivenUp` | `Connected` | – | `Ended` | – | – | `Ended` | – |
 //! | `Ended` | `Connected` | – | – | – | – | – | – |
 //!
-//! `–` is no transition. In each of these the node stays what it was otherwise: `Stays` or `Left`. That it *has left* is
-//! the one event that makes `Left` of `Stays`, and the process stays what it was. `FolderShown` changes neither.
+//! `–` is no transition. In each of these the node stays what it was otherwise: `Stays` or `Left`.
+//! That it *has left* is the one event that makes `Left` of `Stays`, and the process stays what it
+//! was. `FolderShown` changes neither.
 //!
 //! What the node has reported of its holdings is a third fact ([`Evidence`]):
 //!
@@ -29,10 +30,11 @@
 pub enum Process {
     /// The connection that carries its heartbeats is open.
     Connected,
-    /// That connection has ended, or there has been none since the manager started. The process may still run.
+    /// That connection has ended, or there has been none since the manager started. The process may
+    /// still run.
     Disconnected,
-    /// It counts as ended, and nobody has seen its connection end: another process has its folder, or an operator has
-    /// gone on without it. Its heartbeats do not count until it registers again.
+    /// It counts as ended, and nobody has seen its connection end: another process has its folder,
+    /// or an operator has gone on without it. Its heartbeats do not count until it registers again.
     GivenUp,
     /// It has ended, or counts as ended, and has no connection.
     Ended,
@@ -56,7 +58,8 @@ pub(super) enum NodeEvent {
     Heartbeat,
     /// The connection that carries its heartbeats ends.
     ConnectionEnds,
-    /// Its process has certainly ended: its port refuses (L6). While it has a connection that is news of an earlier one.
+    /// Its process has certainly ended: its port refuses (L6). While it has a connection that is
+    /// news of an earlier one.
     ProcessEnds,
     /// Another process has its data folder, or the operator goes on with another folder (L5).
     IsReplaced,
@@ -130,10 +133,11 @@ impl Lifecycle {
 pub enum Evidence {
     /// It was a member before the manager started. It may hold whatever a member may.
     Unknown,
-    /// It has registered and nothing more: a registration may arrive long after its process has ended. It holds nothing.
+    /// It has registered and nothing more: a registration may arrive long after its process has
+    /// ended. It holds nothing.
     Registered,
-    /// Its report, or its folder, shows what it holds. After a heartbeat it was alive after the manager had taken its
-    /// registration.
+    /// Its report, or its folder, shows what it holds. After a heartbeat it was alive after the
+    /// manager had taken its registration.
     Reported,
 }
 

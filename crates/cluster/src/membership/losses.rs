@@ -1,11 +1,12 @@
 //! What became of the arcs of members that were lost, in case they return.
 //!
-//! A dead member's arcs fall to its neighbours, who hold them already, and stay there for a while: a node
-//! that was only restarted, or cut off, gets back just what it owned, and nothing else moves. When it stays
-//! away for long ([`Settings::rebalance_ms`]), the arcs are rebalanced, as a planned change.
+//! A dead member's arcs fall to its neighbours, who hold them already, and stay there for a while:
+//! a node that was only restarted, or cut off, gets back just what it owned, and nothing else
+//! moves. When it stays away for long ([`Settings::rebalance_ms`]), the arcs are rebalanced, as a
+//! planned change.
 //!
-//! What it does not do: it is not saved. A manager that restarts deals arcs out evenly to whoever returns,
-//! and looks after the time it would have waited whether an even deal is due.
+//! What it does not do: it is not saved. A manager that restarts deals arcs out evenly to whoever
+//! returns, and looks after the time it would have waited whether an even deal is due.
 //!
 //! [`Settings::rebalance_ms`]: crate::membership::Settings::rebalance_ms
 

@@ -21,7 +21,8 @@ pub struct Newcomer {
     pub address: Address,
     /// The port that cluster-aware Redis clients are sent to; 0: it has none.
     pub redis_port: u16,
-    /// Its share of the ring in proportion to the others'; 0 where its start did not say: what it had, or 1.
+    /// Its share of the ring in proportion to the others'; 0 where its start did not say: what it
+    /// had, or 1.
     pub weight: u32,
     /// Whether it keeps its records on disk too.
     pub on_disk: bool,
@@ -66,7 +67,8 @@ pub struct Report {
     pub disk: DiskHealth,
     /// Whether it holds as much as it may, and refuses what would add to that.
     pub is_full: bool,
-    /// Lengths of the longest key and the longest value that it holds, if it has measured them under that view.
+    /// Lengths of the longest key and the longest value that it holds, if it has measured them
+    /// under that view.
     pub longest: Option<Limits>,
     /// The number of the last probe that it has got on this connection; 0 if none.
     pub probe: u64,
@@ -79,9 +81,9 @@ pub struct Node {
     pub who: Newcomer,
     /// When it was last heard of.
     pub heard: Millis,
-    /// When its lease is over: one lease after it was last heard of with a heartbeat that extends it (L1),
-    /// or when a longer one told before ends. Of a node that is no member yet, one lease after it was last
-    /// heard of at all.
+    /// When its lease is over: one lease after it was last heard of with a heartbeat that extends
+    /// it (L1), or when a longer one told before ends. Of a node that is no member yet, one lease
+    /// after it was last heard of at all.
     pub until: Millis,
     /// Whether it is connected, has ended, or has left.
     pub(super) lifecycle: Lifecycle,
@@ -89,7 +91,8 @@ pub struct Node {
     pub(super) step: u64,
     /// What it said last.
     pub report: Report,
-    /// The newest view that it has told to have adopted; `None`: it has told nothing since the manager started.
+    /// The newest view that it has told to have adopted; `None`: it has told nothing since the
+    /// manager started.
     pub(super) adopted: Option<Epoch>,
     /// Whether it is known what it holds.
     pub evidence: Evidence,
@@ -151,7 +154,8 @@ impl Node {
         self.lifecycle.has_left()
     }
 
-    /// Whether the newest view that it has reported as adopted, since the manager started, is this one.
+    /// Whether the newest view that it has reported as adopted, since the manager started, is this
+    /// one.
     pub fn has_last_adopted(&self, view: Epoch) -> bool {
         self.adopted == Some(view)
     }

@@ -9,8 +9,8 @@ use crate::text::count;
 use crate::time::Millis;
 use crate::version::RETENTION_MS;
 
-/// The longest lease that may be ordered, in milliseconds. Whoever is away must be known to be out long before
-/// what it has missed is forgotten.
+/// The longest lease that may be ordered, in milliseconds. Whoever is away must be known to be out
+/// long before what it has missed is forgotten.
 const MOST_LEASE_MS: Millis = RETENTION_MS / 20;
 
 /// What speaks against a change, if anything. For a view in which no change is under way.

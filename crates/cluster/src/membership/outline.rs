@@ -1,7 +1,7 @@
 //! What a planned change moves: shown to the operator before it is ordered, and when it begins.
 //!
-//! What it does not do: it does not know the size of single arcs. The amounts are estimates, from what
-//! the nodes hold altogether and from keys being spread evenly.
+//! What it does not do: it does not know the size of single arcs. The amounts are estimates, from
+//! what the nodes hold altogether and from keys being spread evenly.
 
 use crate::ids::NodeId;
 use crate::membership::Membership;

@@ -11,8 +11,8 @@ use crate::membership::lifecycle::NodeEvent;
 use crate::membership::{Ended, Membership, Node, Unused};
 use crate::view::{Member, MemberState, Routes, View};
 
-/// Views that are remembered, each as large in the saved state as a view is. One more is needed for each holder that
-/// ends before it has adopted the view without the one before it.
+/// Views that are remembered, each as large in the saved state as a view is. One more is needed for
+/// each holder that ends before it has adopted the view without the one before it.
 pub const MAX_UNUSED: usize = 16;
 
 /// A view before the active one.
@@ -21,7 +21,8 @@ pub(super) struct PastView {
     pub(super) routes: Arc<Routes>,
     /// Arcs in which nothing was acknowledged under it.
     pub(super) unused: ArcSet,
-    /// Its members that the view after it did not have any more, or as sole holders, as they were known then.
+    /// Its members that the view after it did not have any more, or as sole holders, as they were
+    /// known then.
     pub(super) left: Vec<Node>,
 }
 
@@ -42,8 +43,8 @@ pub(super) fn saved(state: &Membership) -> (Vec<Unused>, Vec<Ended>) {
     (state.past_views.iter().map(unused).collect(), ended(state))
 }
 
-/// Members that are known to have ended without having adopted the newest view. Before anything follows from another one it
-/// is saved.
+/// Members that are known to have ended without having adopted the newest view. Before anything
+/// follows from another one it is saved.
 pub(super) fn ended(state: &Membership) -> Vec<Ended> {
     let (newest, durability) = (state.newest().epoch(), state.newest().view().durability);
     if durability == Durability::None {
