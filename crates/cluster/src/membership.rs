@@ -99,7 +99,7 @@ pub struct Membership {
     /// The longest lease that may be out, in milliseconds.
     longest_ms: Millis,
     /// The oldest view under which nodes are told of a lease: the active one. After a restart it is the
-    /// newest, which may have been active before, for all that was saved says (L1, RULES-WHY F3).
+    /// newest, which may have been active before, for all that was saved says (L1, rationale F3).
     floor: Epoch,
     nodes: BTreeMap<Incarnation, Node>,
     /// When nodes were last asked for a word.
@@ -358,7 +358,7 @@ impl Membership {
 
     /// Looks at the time. When a whole interval has passed without any event, not even a tick, the
     /// manager itself was stopped, and the nodes' heartbeats wait in its sockets: everyone gets a
-    /// whole lease anew (L2, RULES-WHY F8).
+    /// whole lease anew (L2, rationale F8).
     fn notice_pause(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let paused = now.saturating_sub(self.last_step);
         if paused > self.settings.heartbeat_ms {

@@ -16,7 +16,7 @@ pub struct Plan {
 }
 
 /// Whether every member that stays has acknowledged the view before. One that came straight from an
-/// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
+/// older view to the next would no longer be synced anywhere (H1, rationale F5), and it may be the
 /// last that holds something: a member that is out and stays (L2) is waited for. Only a [`SoleHolder`] that is
 /// out may skip views: what it holds it goes on holding.
 pub(super) fn nobody_skips(at: &Situation<'_>, next: &View) -> bool {

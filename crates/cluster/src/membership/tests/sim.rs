@@ -241,7 +241,7 @@ impl Sim {
         let Some(offered) = node.offered.take() else {
             return;
         };
-        // RULES-WHY F5: a member that stays is never made to skip a view.
+        // rationale F5: a member that stays is never made to skip a view.
         let me = node.who.incarnation;
         let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
         let sole_holders =
