@@ -4,6 +4,8 @@
 //! A get goes to the key's primary. If a replica cannot answer (it is still fetching, is in another
 //! epoch or cannot be reached), the next one is asked. One synced replica's answer suffices. When
 //! all have been asked in vain the view is refreshed and the round begins again.
+//!
+//! Writing a pending record back is the operation's part: [`crate::operation`].
 
 /// A replica's reply to a read, as far as the round needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
