@@ -1,16 +1,18 @@
-//! Planned changes: views that nobody is in a hurry for (rules H2, H5 and L4).
+//! Planned changes: changes of the view that are not urgent (rules H2, H5 and L4).
 //!
-//! A change takes two views. In the first, reads go where they went, and writes also to those who are to
-//! keep the key: newcomers *join*, a node *leaves*, a weight or the number of copies becomes another, arcs
-//! are dealt out evenly again after a loss. When every node of the target holds all that it is to hold, the
-//! second *switches*. Until then a change can be *cancelled*: all goes on as it was.
+//! A change takes two views. Under the first, reads go where they went before, and writes also go
+//! to the future replicas of the key: new nodes *join*, a node *leaves*, a weight or the number of
+//! copies changes, or arcs are rebalanced after a loss. When every node of the target holds
+//! everything that it is to hold, the second view *switches*. Until then a change can be
+//! *cancelled*, and everything stays as it was.
 //!
-//! Whatever waits goes into one change: a node that is to leave while another wants to join hands it its
-//! arcs directly.
+//! All pending requests go into one change: a node that leaves while another waits to join hands
+//! over its arcs directly to it.
 //!
-//! After a loss the dead node's arcs fall to its neighbours and stay there for a while: should it return,
-//! it gets back just what it had, and nothing else moves. If it stays away, arcs are dealt out evenly. A sole holder
-//! ([`SoleHolder`](crate::view::SoleHolder)) that is back joins like any other.
+//! After a loss, the dead node's arcs fall to its neighbours and stay there for a while: if the
+//! node returns, it gets back exactly what it had, and nothing else moves. If it stays away, the
+//! arcs are rebalanced. A sole holder ([`SoleHolder`](crate::view::SoleHolder)) that is back joins
+//! like any other node.
 
 use crate::limits::Limits;
 use crate::membership::admin_command::{Reconfiguration, bounds, limits_of};
@@ -22,18 +24,18 @@ use crate::ring::{self, Participant};
 use crate::text::count;
 use crate::view::{Coming, Member, MemberState, View};
 
-/// What can wait until every member has shown that it is there (L4).
+/// A step of a planned change. It can wait until every member has shown that it is alive (L4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Those who wait join, what the operator orders begins, or an even deal.
+    /// Waiting nodes join, the operator's change begins, or a rebalance begins.
     Begin,
-    /// What was to come is in force: joiners become active, leavers go.
+    /// The target takes effect: joiners become active, and leavers leave.
     Switch,
-    /// All stays as it was before the change began.
+    /// The change is dropped; everything stays as it was before it began.
     Cancel,
 }
 
-/// The change that is due now, if any. Call only while there is nothing to repair.
+/// The step that is due now, if any. Call this only while nothing needs repair.
 pub fn due(at: &Situation<'_>) -> Option<Step> {
     if !at.active().view().is_changing() {
         return may_begin(at).then_some(Step::Begin);
@@ -48,7 +50,7 @@ pub fn due(at: &Situation<'_>) -> Option<Step> {
     is_one_ready.then_some(Step::Switch)
 }
 
-/// The view that makes a change that is due.
+/// The view that carries out a step that is due.
 pub fn plan(at: &Situation<'_>, step: Step) -> Option<Plan> {
     let plan = match step {
         Step::Begin => Some(begin(at, at.change())),
@@ -60,12 +62,12 @@ pub fn plan(at: &Situation<'_>, step: Step) -> Option<Plan> {
         .filter(|plan| nobody_skips(at, &plan.view) && plan.view.check().is_ok())
 }
 
-/// Whether there is something to begin, and all members are there: those who fetch need sources.
+/// Whether there is a change to begin and all members are alive: nodes that fetch need sources.
 fn may_begin(at: &Situation<'_>) -> bool {
     let is_wanted = at.change().is_some()
         || !at.active().view().sole_holders.is_empty()
         || at.waiting().next().is_some()
-        || at.is_even_deal_due();
+        || at.is_rebalance_due();
     !at.active().view().members.is_empty() && all_here(at) && is_wanted
 }
 
@@ -74,7 +76,7 @@ fn all_here(at: &Situation<'_>) -> bool {
     members.iter().all(|m| !at.is_out(m.incarnation))
 }
 
-/// The view in which a change begins: with everyone who waits, and with this change.
+/// The view in which a change begins. It takes in all waiting nodes and includes this change.
 pub(super) fn begin(at: &Situation<'_>, change: Option<&Reconfiguration>) -> Plan {
     let old = at.active().view();
     let mut view = old.clone();
@@ -90,7 +92,7 @@ pub(super) fn begin(at: &Situation<'_>, change: Option<&Reconfiguration>) -> Pla
     view.members.extend(at.waiting().map(|who| who.member(MemberState::Joining)));
     let mut coming = view.with_assignment(Vec::new());
     match change {
-        // Leases are nothing that a view tells.
+        // Lease terms are not part of a view.
         None | Some(Reconfiguration::Terms { .. }) => {}
         Some(Reconfiguration::Leave(id)) => {
             let leaver = view.members.iter_mut().find(|m| m.id == *id);
@@ -103,17 +105,18 @@ pub(super) fn begin(at: &Situation<'_>, change: Option<&Reconfiguration>) -> Pla
         Some(Reconfiguration::Copies(copies)) => coming.copies = *copies,
         Some(Reconfiguration::Limits { .. } | Reconfiguration::MinCopies(_)) => {}
     }
-    let may_stay_uneven = change.is_none() && !at.is_even_deal_due();
+    let may_stay_uneven = change.is_none() && !at.is_rebalance_due();
     coming.arcs = restored(at, &view)
         .filter(|_| may_stay_uneven)
-        .unwrap_or_else(|| deal_for_target(at, &view, &coming.weights));
+        .unwrap_or_else(|| assignment_for_target(at, &view, &coming.weights));
     let why = described(&view, &coming);
     view.coming = Some(coming);
     Plan { view, why }
 }
 
-/// The view in which other settings are on trial: writes keep to what was and to what is to be. It moves nothing, and
-/// nobody who waits is taken in, so that it does not take longer than nodes need to look at what they hold.
+/// The view in which new settings are on trial: writes comply with both the old and the new ones.
+/// It moves no data and takes in no waiting nodes, so that it lasts no longer than nodes need to
+/// check what they hold.
 fn begin_settings(mut view: View, change: &Reconfiguration) -> Plan {
     let mut coming = view.with_assignment(view.arcs.clone());
     match change {
@@ -131,8 +134,9 @@ fn begin_settings(mut view: View, change: &Reconfiguration) -> Plan {
     Plan { view, why }
 }
 
-/// What is stored beyond the limits to come, in a few words. Nothing as long is written any more under the active view,
-/// and everybody tells what it held when it adopted that.
+/// Describes in a few words a stored key or value that exceeds the coming limits. Nothing that long
+/// is written any more under the active view, and every node reports what it held when it adopted
+/// that view.
 pub(super) fn beyond(at: &Situation<'_>) -> Option<String> {
     let view = at.active().view();
     let limits = view.coming.as_ref()?.limits;
@@ -155,8 +159,8 @@ pub(super) fn beyond(at: &Situation<'_>) -> Option<String> {
     })
 }
 
-/// Whether every member has adopted the view in which other settings are on trial, and, where limits are to be lower, has
-/// nothing that is longer.
+/// Whether every member has adopted the view in which new settings are on trial and, if limits are
+/// to be lowered, holds nothing that exceeds them.
 fn have_all_agreed(at: &Situation<'_>) -> bool {
     let view = at.active().view();
     let Some(coming) = &view.coming else { return false };
@@ -169,8 +173,8 @@ fn have_all_agreed(at: &Situation<'_>) -> bool {
         })
 }
 
-/// The ring with what each joiner owned when it was lost, if all of them return, and none of them to more
-/// than its share.
+/// The ring in which each joiner owns what it owned when it was lost. `None` unless all joiners
+/// return and none of them gets more than its share.
 fn restored(at: &Situation<'_>, view: &View) -> Option<Vec<u16>> {
     let mut arcs = view.arcs.clone();
     let weights: u64 = view.members.iter().map(|m| u64::from(m.weight)).sum();
@@ -186,9 +190,9 @@ fn restored(at: &Situation<'_>, view: &View) -> Option<Vec<u16>> {
     (all_return && arcs != view.arcs).then_some(arcs)
 }
 
-/// The deal to come: the present one, changed as little as an even deal over those who stay allows.
-/// Whoever returns has a first claim to what it owned.
-fn deal_for_target(at: &Situation<'_>, view: &View, weights: &[u32]) -> Vec<u16> {
+/// The target assignment: the present one, changed as little as an even assignment to the remaining
+/// members allows. Returning members have first claim to what they owned.
+fn assignment_for_target(at: &Situation<'_>, view: &View, weights: &[u32]) -> Vec<u16> {
     let leaves = |place: u16| view.members[usize::from(place)].state == MemberState::Leaving;
     let mut owners: Vec<Option<u16>> =
         view.arcs.iter().map(|&owner| (!leaves(owner)).then_some(owner)).collect();
@@ -215,12 +219,12 @@ pub(super) fn is_even(view: &View) -> bool {
     ring::assign(&owners, &participants(&view.members)) == view.arcs
 }
 
-/// The change that is under way in a view, in a few words, if there is one.
+/// Describes the change under way in a view in a few words, if there is one.
 pub(super) fn under_way(view: &View) -> Option<String> {
     view.coming.as_ref().map(|coming| described(view, coming))
 }
 
-/// What leads from a view to what is to come, in a few words.
+/// Describes in a few words the difference between a view and its target.
 fn described(view: &View, coming: &Coming) -> String {
     let in_state = |state| names(view.members.iter().filter(|m| m.state == state));
     let (joining, leaving) = (in_state(MemberState::Joining), in_state(MemberState::Leaving));
@@ -248,13 +252,13 @@ fn described(view: &View, coming: &Coming) -> String {
     parts.join(", ")
 }
 
-/// Whether every node of the target holds all that it is to keep (H2).
+/// Whether every node of the target holds all arcs of which it is to be a replica (H2).
 fn may_switch(at: &Situation<'_>) -> bool {
     let routes = at.active();
     if routes.view().changes_settings_alone() {
         return have_all_agreed(at);
     }
-    // What a planted bug leaves out of account.
+    // The replicas that count; a mutation ignores some.
     let old = routes.view();
     let counts = |place: &&u16| !is_on(Mutation::PromoteLoose) || is_joiner(old, **place);
     let leaves = |m: &Member| m.state == MemberState::Leaving;
@@ -265,8 +269,9 @@ fn may_switch(at: &Situation<'_>) -> bool {
     arcs.all(|arc| routes.target(arc).iter().filter(counts).all(|&place| holds(at, place, arc)))
 }
 
-/// Whether all are there who hold what others have fetched, and would drop; and hold it: where one has died in the
-/// middle of the change, who has fetched it may be the last that does.
+/// Whether all replicas that stay after a cancellation are alive and hold their arcs. Other nodes
+/// then drop what they have fetched: if a replica has died during the change, the node that fetched
+/// its arc may be the last holder.
 fn may_cancel(at: &Situation<'_>) -> bool {
     let routes = at.active();
     if routes.view().changes_settings_alone() {
@@ -276,7 +281,7 @@ fn may_cancel(at: &Situation<'_>) -> bool {
     all_here(at) && (is_on(Mutation::CancelDrops) || (0..routes.arcs()).all(holds))
 }
 
-/// Whether a member has said that it holds an arc under the active view, and is there.
+/// Whether a member is alive and has reported that it holds an arc under the active view.
 fn holds(at: &Situation<'_>, place: u16, arc: usize) -> bool {
     let routes = at.active();
     let incarnation = routes.member(place).incarnation;
@@ -284,11 +289,11 @@ fn holds(at: &Situation<'_>, place: u16, arc: usize) -> bool {
     !at.is_out(incarnation) && report.epoch == routes.epoch() && report.synced.contains(arc)
 }
 
-/// Puts what was to come in force, and lets leavers go.
+/// Puts the target into effect and removes leavers.
 fn switch(at: &Situation<'_>) -> Option<Plan> {
     let old = at.active().view();
     let mut view = old.clone();
-    // Others hold by now what those who joined again held alone.
+    // By now other members hold what the rejoined sole holders held alone.
     view.sole_holders.retain(|sole_holder| !is_joiner(old, sole_holder.place));
     let leaving: Vec<bool> = old.members.iter().map(|m| m.state == MemberState::Leaving).collect();
     renumber(&mut view, &leaving);
@@ -333,7 +338,7 @@ fn switched(old: &View, view: &View) -> String {
     parts.join(", ")
 }
 
-/// Lets leavers stay and all else be as it was. Joiners go on joining, to an even deal.
+/// Keeps leavers, and everything else as it was. Joiners go on joining, towards an even assignment.
 fn cancel(at: &Situation<'_>) -> Option<Plan> {
     let old = at.active().view();
     let mut view = old.clone();
@@ -343,14 +348,15 @@ fn cancel(at: &Situation<'_>) -> Option<Plan> {
     for member in view.members.iter_mut().filter(|m| m.state == MemberState::Leaving) {
         member.state = MemberState::Active;
     }
-    // All are here: who was a sole holder when the change began, or has come back as one since, joins for the rest.
+    // All members are alive: nodes that were sole holders when the change began, or that have come
+    // back as sole holders since, join for the remaining arcs.
     for sole_holder in &old.sole_holders {
         view.members[usize::from(sole_holder.place)].state = MemberState::Joining;
     }
     let joins = view.members.iter().any(|m| m.state == MemberState::Joining);
     view.coming = joins.then(|| {
         let coming = view.with_assignment(Vec::new());
-        Coming { arcs: deal_for_target(at, &view, &coming.weights), ..coming }
+        Coming { arcs: assignment_for_target(at, &view, &coming.weights), ..coming }
     });
     let beyond = beyond(at).map_or_else(String::new, |beyond| format!(": {beyond}"));
     let why = match under_way(&view) {
@@ -360,7 +366,8 @@ fn cancel(at: &Situation<'_>) -> Option<Plan> {
     Some(Plan { view, why })
 }
 
-/// Whether a cancellation would change something: a change of joiners alone goes on until they are stopped.
+/// Whether a cancellation would change anything: a change that only adds joiners goes on until the
+/// joiners are stopped.
 pub(super) fn can_cancel(view: &View) -> bool {
     let any = |state| view.members.iter().any(|m| m.state == state);
     view.coming.as_ref().is_some_and(|coming| {
@@ -376,7 +383,8 @@ fn is_joiner(view: &View, place: u16) -> bool {
     view.members[usize::from(place)].state == MemberState::Joining
 }
 
-/// The mistake of [`Mutation::PromoteSubset`]: makes one joiner active while others have yet to fetch.
+/// The mistake of [`Mutation::PromoteSubset`]: makes one joiner active while others have yet to
+/// fetch.
 fn switch_one(at: &Situation<'_>) -> Option<Plan> {
     let routes = at.active();
     let old = routes.view();

@@ -1,5 +1,5 @@
-//! What a new view changes in what is remembered of lost members ([`Losses`]): those it drops are
-//! noted, and those that have left or returned are not remembered any more.
+//! Updates the record of lost members ([`Losses`]) when a view is created: members that it drops
+//! are noted, and those that have left or returned are forgotten.
 
 use std::hash::Hash;
 
@@ -12,21 +12,21 @@ use crate::time::Millis;
 use crate::view::{MemberState, Routes, View};
 
 impl Membership {
-    /// What members that were lost have owned: for those who tell states of the manager apart.
+    /// What lost members owned, for tests that compare states of the manager.
     pub fn remembered(&self) -> impl Hash + '_ {
         self.losses.owners()
     }
 
-    /// Finds out whether there is anything to deal out once the time has come.
+    /// Finds out whether there is anything to rebalance once the time has come.
     pub(super) fn review_losses(&mut self, now: Millis) {
         let view = self.active.view();
-        if self.situation(now).is_even_deal_due() && !view.is_changing() && change::is_even(view) {
+        if self.situation(now).is_rebalance_due() && !view.is_changing() && change::is_even(view) {
             self.losses = Losses::none();
         }
     }
 
-    /// Remembers what members that a new view drops, or lets sole holder, have owned; and after a
-    /// switch, who has left and who has returned. A cluster that begins anew has no past.
+    /// Records what members owned that a new view drops or makes sole holders; and after a switch,
+    /// which members have left and which have returned. A cluster that begins anew has no past.
     pub(super) fn note_departures(
         &mut self,
         now: Millis,
@@ -68,7 +68,7 @@ impl Membership {
         self.note_unevenness(now, new);
     }
 
-    /// A change that somebody died in the middle of ends with what became of its deal.
+    /// A change during which a member died may end with an uneven assignment.
     fn note_unevenness(&mut self, now: Millis, view: &View) {
         if !view.is_changing() && !change::is_even(view) {
             self.losses.note_uneven(now);

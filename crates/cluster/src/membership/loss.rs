@@ -1,12 +1,13 @@
-//! What an operator gives up who goes on without members that are out (rule H4).
+//! What an operator gives up by going on without members that are out (rule H4).
 //!
-//! An operator looks at a loss, thinks about it, and says yes. Meanwhile a member that was only silent may be found out
-//! as well, or one that had come back with its data folder may end again: then there is more to give up than was seen.
-//! So the order carries the [`Loss`] that was shown, and is refused if there is another now.
+//! The operator looks at a loss, thinks about it, and accepts it. Meanwhile a member that was only
+//! silent may be found to be out as well, or one that had come back with its data folder may end
+//! again: then there is more to give up than was shown. So the command carries the [`Loss`] that
+//! was shown, and is refused if the loss is a different one now.
 //!
-//! Nor does it give up what is not lost yet: where a member that is out may be needed for an arc that somebody holds
-//! who has let a heartbeat go by, the order has to wait until that one is heard of, or out too (and then the loss is
-//! another).
+//! Nor does the command give up what is not lost yet: if a member that is out may be needed for an
+//! arc whose live holder has missed a heartbeat, the command has to wait until that holder either
+//! sends one or is out too (and then the loss is a different one).
 
 use crate::ids::{Epoch, Incarnation};
 use crate::membership::lifecycle::NodeEvent;
@@ -14,35 +15,37 @@ use crate::membership::{Answer, Effect, Membership, recovery, repair};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 
-/// What is given up where an operator goes on without those who are away.
+/// What is given up if an operator goes on without the members that are out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Loss {
     /// The active view that it is about.
     pub epoch: Epoch,
-    /// The arcs that nobody alive holds, in ascending order.
+    /// The arcs that no live member holds, in ascending order.
     pub arcs: Vec<u16>,
-    /// Those of them that begin empty, in ascending order. In the others somebody is there who has a part.
+    /// Those of them that begin empty, in ascending order. In the others a live member has a part.
     pub empty: Vec<u16>,
     /// The members that are given up with what they hold of these arcs, in ascending order.
     pub without: Vec<Incarnation>,
-    /// Who has come back with a data folder and takes a dead member's place, in ascending order.
+    /// The nodes that have come back with a data folder and take a dead member's place, in
+    /// ascending order.
     pub with: Vec<Incarnation>,
 }
 
 impl Loss {
-    /// Whether this gives up what another does, whatever the view is.
+    /// Whether this gives up the same as another, regardless of the view.
     pub fn gives_up_what(&self, other: &Loss) -> bool {
         *self == Loss { epoch: self.epoch, ..other.clone() }
     }
 }
 
 impl Membership {
-    /// What an operator would give up now who went on without those who are out. `None` where nothing is lost.
+    /// What an operator would give up by going on now without members that are out. `None` if
+    /// nothing is lost.
     pub fn loss(&self, now: Millis) -> Option<Loss> {
         if self.lost(now).is_empty() {
             return None;
         }
-        // What was salvaged counts once the loss is accepted.
+        // Salvaged data counts once the loss is accepted.
         let accepting = self.planning(now, true);
         let (arcs, without) = recovery::losses(&accepting);
         if arcs.is_empty() {
@@ -64,8 +67,9 @@ impl Membership {
         })
     }
 
-    /// Goes on without what is lost, if that is what was shown and can be done now. Whoever is out counts as gone, so
-    /// that its name is free; where that is everyone, the next to register begins an empty cluster.
+    /// Goes on without what is lost, if the loss is the one that was shown and this can be done
+    /// now. Members that are out count as gone, so that their names are free; if that is all of
+    /// them, the next node to register begins an empty cluster.
     pub(super) fn accept_loss(
         &mut self,
         now: Millis,

@@ -1,4 +1,4 @@
-//! What stands against an operator's change, if anything (rule H5).
+//! Objections to an operator's change (rule H5).
 
 use crate::ids::NodeId;
 use crate::lease::{HEARTBEATS_MS, MISSED, Terms};
@@ -9,11 +9,11 @@ use crate::text::count;
 use crate::time::Millis;
 use crate::version::RETENTION_MS;
 
-/// The longest lease that may be ordered, in milliseconds. Whoever is away must be known to be out
-/// long before what it has missed is forgotten.
+/// The longest lease that may be ordered, in milliseconds. A node that is away must be known to be
+/// out long before the changes that it has missed are forgotten.
 const MOST_LEASE_MS: Millis = RETENTION_MS / 20;
 
-/// What speaks against a change, if anything. For a view in which no change is under way.
+/// The objection to a change, if any. For a view in which no change is under way.
 pub(super) fn objection(
     at: &Situation<'_>,
     change: &Reconfiguration,
@@ -84,7 +84,7 @@ pub(super) fn objection(
     }
 }
 
-/// What speaks against other terms of leases, if anything.
+/// The objection to new lease terms, if any.
 fn terms_objection(now: Terms, then: Terms) -> Option<String> {
     let (least, most) = (HEARTBEATS_MS.start(), HEARTBEATS_MS.end());
     match then {

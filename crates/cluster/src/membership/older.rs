@@ -1,18 +1,21 @@
-//! A manager that goes on from an older copy of its folder (rule L7).
+//! A manager that starts from an older copy of its folder (rule L7).
 //!
-//! Every node that registers tells the newest view that it has seen, and who made that. If the manager does not know
-//! it, views were made that its folder tells nothing of: it is an older copy. Then the manager serves nobody: it tells no
-//! lease, makes no view, and takes nobody in. It goes on hearing what others have seen for a while, says it, and ends.
+//! Every node that registers reports the newest view that it has seen, and which manager start
+//! created it. If the manager does not know this view, views were created that its folder does not
+//! contain: it is an older copy. Then the manager serves no requests: it grants no lease, creates
+//! no view, and takes in no node. For a while it goes on collecting what nodes have seen, then logs
+//! it and exits.
 //!
-//! The operator may go on all the same, if the right folder is lost: with what was shown, and no more. When all leases are
-//! over that anybody was told, the manager takes over the newest view that a node has told, as if that had been in its
-//! folder: whoever was synced by it is, and nothing of it is lost. What is lost is what was acknowledged under views that
-//! nobody tells of. So that the numbers of these are not used again, the next view leaps ([`Line::leap`]), and
-//! who comes with one of them later is refused for good.
+//! The operator may still go on if the right folder is lost: with what was shown, and no more. When
+//! all leases that were ever granted are over, the manager takes over the newest view that a node
+//! has reported, as if that had been in its folder: nodes that were synced by that view are synced,
+//! and nothing of it is lost. What is lost is what was acknowledged under views that no node
+//! reports. So that their numbers are not used again, the next view leaps ([`Line::leap`]), and a
+//! node that comes later with one of them is refused permanently.
 //!
-//! Where nobody has the view, since all who have seen it have ended and their folders tell only its number and what they
-//! were synced in, the manager's own view counts in its place: these folders are good for the arcs in which that one
-//! has their nodes (H6).
+//! If no node has the view itself, because all that have seen it have ended and their folders
+//! record only its number and the arcs in which they were synced, the manager's own view counts in
+//! its place: these folders are valid for the arcs in which that view has their nodes (H6).
 //!
 //! [`Line::leap`]: crate::line::Line::leap
 
@@ -31,35 +34,35 @@ use crate::view::View;
 /// The newest view that a node has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Which it is.
+    /// Its name.
     pub name: ViewName,
-    /// The view, where the manager has asked for it ([`Answer::Older`]) and the node has it.
+    /// The view itself, if the manager has asked for it ([`Answer::Older`]) and the node has it.
     pub view: Option<Box<View>>,
 }
 
 /// What a manager lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Behind {
-    /// The newest view that its folder tells of.
+    /// The newest view that its folder contains.
     pub knows: Epoch,
     /// The newest that a node has seen.
     pub seen: Epoch,
-    /// In words.
+    /// A description in words.
     pub what: String,
 }
 
-/// What nodes have told that the manager does not know.
+/// What nodes have reported that the manager does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Older {
     since: Millis,
-    /// What an earlier start was told, if anything.
+    /// The newest view that was reported to an earlier start, if any.
     shown: Epoch,
     reported: BTreeMap<NodeId, Seen>,
     has_stopped: bool,
 }
 
 impl Older {
-    /// Nobody has told anything yet.
+    /// No node has reported anything yet.
     pub(super) fn since(now: Millis, shown: Epoch) -> Older {
         Older { since: now, shown, reported: BTreeMap::new(), has_stopped: false }
     }
@@ -86,7 +89,7 @@ impl Older {
 }
 
 impl Membership {
-    /// Looks whether the manager is behind its nodes; `None` if it is not, and goes on as ever.
+    /// Checks whether the manager is behind its nodes; `None` if it is not, and goes on as usual.
     pub(super) fn while_older(
         &mut self,
         now: Millis,
@@ -105,7 +108,7 @@ impl Membership {
             | Event::AcceptLoss(_)
             | Event::AdoptFolder { .. }
             | Event::Command(_) => wait(),
-            // It registers again, and tells what it has seen.
+            // The node registers again and reports what it has seen.
             Event::Heartbeat(..) => Answer::Unknown,
             Event::Disconnected(incarnation) => {
                 let steps = self.steps;
@@ -123,7 +126,7 @@ impl Membership {
         Some(answer)
     }
 
-    /// Notes what a node has seen, if the manager does not know that.
+    /// Notes what a node has seen, if the manager does not know it.
     fn look_at(
         &mut self,
         now: Millis,
@@ -166,22 +169,23 @@ impl Membership {
         )))
     }
 
-    /// The view to go on from, if the operator goes on: the newest that anybody has.
+    /// The view to go on from if the operator goes on: the newest that any node has.
     fn newest_reported(&self) -> Option<&View> {
-        let told = self.older.iter().flat_map(|older| older.reported.values());
-        let views = told.filter_map(|seen| seen.view.as_deref());
+        let reported = self.older.iter().flat_map(|older| older.reported.values());
+        let views = reported.filter_map(|seen| seen.view.as_deref());
         views
             .filter(|view| view.cluster == self.active.view().cluster)
             .max_by_key(|view| view.name())
     }
 
-    /// Whether some node has told the newest view by its name and has yet to tell the view itself.
+    /// Whether some node has reported the name of the newest view and has yet to send the view
+    /// itself.
     fn awaits_view(&self) -> bool {
         let Some(older) = &self.older else { return false };
         let newest = older.newest();
-        let mut told = older.reported.values().filter(|seen| seen.name.epoch == newest);
+        let mut reported = older.reported.values().filter(|seen| seen.name.epoch == newest);
         let is_there = self.newest_reported().is_some_and(|view| view.epoch >= newest);
-        !is_there && told.any(|seen| seen.name.life != ManagerIncarnation::UNKNOWN)
+        !is_there && reported.any(|seen| seen.name.life != ManagerIncarnation::UNKNOWN)
     }
 
     /// What the manager lacks, if it lacks anything.
@@ -198,23 +202,25 @@ impl Membership {
         Behind { knows, seen, what }
     }
 
-    /// Why the manager serves nobody, if so.
+    /// The reason why the manager serves no requests, if it serves none.
     pub(super) fn lacks(&self) -> Option<String> {
         self.older.is_some().then(|| self.lacking().what)
     }
 
-    /// Ends the wait for what others have seen: the manager ends, or goes on if that is what the operator wants.
+    /// Ends the wait for what nodes have seen: the manager exits, or goes on if the operator wants
+    /// it to.
     fn end_older(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let Some(older) = &self.older else { return };
         let passed = now.saturating_sub(older.since);
-        let (told, has_stopped) = (older.newest(), older.has_stopped);
-        // He was shown one view. Until somebody who has seen that is there, nothing tells what is lost; and where one has
-        // seen a later one it is more.
-        let goes_on = self.accepts > Epoch::NONE && told == self.accepts;
-        if told < self.accepts {
+        let (newest, has_stopped) = (older.newest(), older.has_stopped);
+        // The operator was shown one view. Until a node that has seen it is present, nothing shows
+        // what is lost; and if a node has seen a later view, more is lost.
+        let goes_on = self.accepts > Epoch::NONE && newest == self.accepts;
+        if newest < self.accepts {
             return;
         }
-        // Whoever goes on must not do so while anybody has a lease that another view told.
+        // The manager must not go on while any node has a lease that was granted under another
+        // view.
         let wait = if goes_on {
             self.settings.return_ms.max(self.longest_ms)
         } else {
@@ -224,8 +230,8 @@ impl Membership {
             return;
         }
         if goes_on {
-            // Who has it registers again and again. If its process ends it is waited for with its folder, or until
-            // the operator starts the manager anew.
+            // A node that has the view keeps registering. If its process ends, it is waited for
+            // with its folder, or until the operator restarts the manager.
             if !self.awaits_view() {
                 self.take_over(now, effects);
             }
@@ -239,17 +245,18 @@ impl Membership {
         effects.push(Effect::Stop(behind));
     }
 
-    /// What the operator can do, and what it means.
+    /// The operator's choices, and their consequences.
     fn choices(&self, seen: Epoch) -> String {
         let knows = self.newest().epoch();
-        let told = self.newest_reported().filter(|view| view.epoch > knows);
-        let goes_on = match told {
+        let reported = self.newest_reported().filter(|view| view.epoch > knows);
+        let goes_on = match reported {
             Some(view) if view.epoch >= seen => {
-                let heard = |id: &NodeId| {
+                let has_reported = |id: &NodeId| {
                     self.older.as_ref().is_some_and(|older| older.reported.contains_key(id))
                 };
                 let members = view.members.iter().map(|m| &m.id);
-                let away: Vec<&str> = members.filter(|id| !heard(id)).map(NodeId::as_str).collect();
+                let away: Vec<&str> =
+                    members.filter(|id| !has_reported(id)).map(NodeId::as_str).collect();
                 let from = format!("goes on from view {}, which they have", view.epoch);
                 if away.is_empty() {
                     format!("{from}; all its members have been heard of, so nothing is lost")
@@ -263,7 +270,7 @@ impl Membership {
             _ if seen > knows => format!(
                 "goes on from view {}, with what the folders of its members have as of view {seen}; what only others \
                  hold is lost",
-                told.map_or(knows, |view| view.epoch)
+                reported.map_or(knows, |view| view.epoch)
             ),
             _ => format!(
                 "goes on from its own view {knows}; what was acknowledged under theirs is lost, and they are to be \
@@ -275,15 +282,16 @@ impl Membership {
         )
     }
 
-    /// Goes on from the newest view that there is. All leases are over.
+    /// Goes on from the newest view available. All leases are over.
     fn take_over(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let before = self.lacking();
         let own = self.newest().view().clone();
-        let told = self.newest_reported().filter(|view| view.epoch > own.epoch).cloned();
-        let mut view = told.unwrap_or(own);
+        let reported = self.newest_reported().filter(|view| view.epoch > own.epoch).cloned();
+        let mut view = reported.unwrap_or(own);
         if view.epoch < before.seen {
-            // Only its number is known, and what its members' folders tell: those count who had adopted the view
-            // before this one. Who made those in between nobody knows.
+            // Only the view's number is known, and what its members' folders report: members that
+            // had adopted the view before this one count. It is not known which starts created
+            // those in between.
             let epoch = before.seen.next();
             view.line.made(view.next_epoch(), view.epoch, ManagerIncarnation::UNKNOWN);
             view.epoch = epoch;
@@ -310,7 +318,8 @@ impl Membership {
     }
 }
 
-/// The view that leaps, where nothing else is to be done: nobody may meet the numbers that were given up.
+/// A view that leaps, if there is nothing else to do: no node may meet the numbers that were given
+/// up.
 pub(super) fn leap(old: &View) -> Option<Plan> {
     let epoch = old.next_epoch();
     if epoch == old.epoch.next() || old.members.is_empty() {

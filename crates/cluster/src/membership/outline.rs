@@ -1,13 +1,13 @@
 //! What a planned change moves: shown to the operator before it is ordered, and when it begins.
 //!
-//! What it does not do: it does not know the size of single arcs. The amounts are estimates, from
-//! what the nodes hold altogether and from keys being spread evenly.
+//! The size of single arcs is not known. The amounts are estimates, based on what the nodes hold in
+//! total and on keys being spread evenly.
 
 use crate::ids::NodeId;
 use crate::membership::Membership;
 use crate::view::{Routes, View};
 
-/// How much there is, about.
+/// An approximate amount of data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
     /// Keys with a value, each copy counted.
@@ -23,20 +23,20 @@ pub struct Outline {
     pub what: String,
     /// Arcs that get another owner.
     pub arcs: usize,
-    /// What it is for each node, in the order of the view.
+    /// What it means for each node, in the order of the view.
     pub moves: Vec<Move>,
-    /// What is copied from node to node, about.
+    /// The approximate amount copied from node to node.
     pub amount: Amount,
 }
 
-/// What a planned change is for one node, in arcs.
+/// What a planned change means for one node, in arcs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     /// The node.
     pub id: NodeId,
-    /// Arcs that it owns, and will own.
+    /// Arcs that it owns now, and after the change.
     pub owns: (usize, usize),
-    /// Arcs that it keeps a copy of, and will keep.
+    /// Arcs of which it is a replica now, and after the change.
     pub keeps: (usize, usize),
     /// Arcs that it has to fetch for that.
     pub fetches: usize,
@@ -48,17 +48,17 @@ impl Outline {
         self.moves.iter().map(|m| m.fetches).sum()
     }
 
-    /// Copies that any way to the same shares would have to move.
+    /// Copies that any change to the same shares would have to move.
     pub fn least(&self) -> usize {
         self.moves.iter().map(|m| m.keeps.1.saturating_sub(m.keeps.0)).sum()
     }
 
-    /// Of what moves nothing.
+    /// The outline of a change that moves nothing.
     pub(super) fn still(what: String) -> Outline {
         Outline { what, arcs: 0, moves: Vec::new(), amount: Amount::default() }
     }
 
-    /// From a view to the one with a change under way that follows it.
+    /// The outline of a change, from a view to the next one, in which the change is under way.
     pub(super) fn of(state: &Membership, what: String, now: &Routes, next: &View) -> Outline {
         let next = Routes::new(next.clone());
         let then = next.view().coming.as_ref().map_or(&next.view().arcs, |coming| &coming.arcs);
@@ -80,7 +80,7 @@ impl Outline {
                 }
             })
             .collect();
-        // Members keep their places: whoever is new stands behind them.
+        // Members keep their places: new ones come after them.
         let arcs = now.view().arcs.iter().zip(then).filter(|(now, then)| now != then).count();
         let copies = moves.iter().map(|m| m.fetches).sum();
         Outline { what, arcs, moves, amount: state.amount_of(copies) }

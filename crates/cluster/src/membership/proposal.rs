@@ -1,4 +1,4 @@
-//! The next view while it is put together, and what holds for each, whatever it is made for.
+//! The next view while it is built, and what applies to every new view regardless of its purpose.
 
 use crate::membership::holders;
 use crate::membership::situation::Situation;
@@ -6,7 +6,7 @@ use crate::mutation::{Mutation, is_on};
 use crate::ring::Participant;
 use crate::view::{Coming, Member, Replacement, Routes, View};
 
-/// A view to be made, and why, for the log.
+/// A view to create, and the reason, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The next view.
@@ -15,10 +15,10 @@ pub struct Plan {
     pub why: String,
 }
 
-/// Whether every member that stays has acknowledged the view before. One that came straight from an
-/// older view to the next would no longer be synced anywhere (H1, rationale F5), and it may be the
-/// last that holds something: a member that is out and stays (L2) is waited for. Only a [`SoleHolder`] that is
-/// out may skip views: what it holds it goes on holding.
+/// Whether every member that stays has acknowledged the view before. A member that skipped a view
+/// would no longer be synced anywhere (H1, rationale F5), and it may be the last holder of
+/// something: a member that is out and stays (L2) is waited for. Only a [`SoleHolder`] that is out
+/// may skip views: it goes on holding what it holds.
 pub(super) fn nobody_skips(at: &Situation<'_>, next: &View) -> bool {
     if is_on(Mutation::TwoPending) {
         return true;
@@ -32,7 +32,7 @@ pub(super) fn nobody_skips(at: &Situation<'_>, next: &View) -> bool {
     )
 }
 
-/// Takes members out and lets the deals name the others by their new places.
+/// Removes members and updates the assignments to the new places of the others.
 pub(super) fn renumber(view: &mut View, drop: &[bool]) {
     let mut places = Vec::with_capacity(drop.len());
     let mut next = 0;
@@ -62,7 +62,7 @@ pub(super) fn renumber(view: &mut View, drop: &[bool]) {
         .for_each(|replacement| replacement.place = places[usize::from(replacement.place)]);
 }
 
-/// Puts what a change leads to in place of what was.
+/// Puts the target of a change into effect.
 pub(super) fn arrive(view: &mut View, coming: Coming) {
     view.arcs = coming.arcs;
     view.copies = coming.copies;
@@ -72,12 +72,12 @@ pub(super) fn arrive(view: &mut View, coming: Coming) {
     }
 }
 
-/// What the members of a deal have a claim to.
+/// The members as participants in an assignment, each with its weight.
 pub(super) fn participants(members: &[Member]) -> Vec<Participant<'_>> {
     members.iter().map(|m| Participant { name: m.id.as_str(), weight: m.weight }).collect()
 }
 
-/// The same for a view: sole holders join again before they own anything.
+/// The same for a view. Sole holders get no weight: they join again before they own anything.
 pub(super) fn participants_but_sole_holders(view: &View) -> Vec<Participant<'_>> {
     let mut participants = participants(&view.members);
     view.sole_holders
@@ -86,7 +86,8 @@ pub(super) fn participants_but_sole_holders(view: &View) -> Vec<Participant<'_>>
     participants
 }
 
-/// A plan that does not forget what replacements have inherited who have not adopted the active view.
+/// Carries over into a plan the inherited arcs of replacements that have not yet adopted the active
+/// view.
 pub(super) fn remembered(at: &Situation<'_>, mut plan: Plan) -> Plan {
     let old = at.active().view();
     if old.replacements.is_empty() {
@@ -100,7 +101,7 @@ pub(super) fn remembered(at: &Situation<'_>, mut plan: Plan) -> Plan {
     {
         let incarnation = old.members[usize::from(replacement.place)].incarnation;
         let Some(place) = plan.view.place_at(incarnation) else { continue };
-        // Nor what it is to have no part in any more.
+        // Without the arcs of which it is no longer a replica.
         let mut arcs = replacement.arcs.clone();
         let kept = routes.arcs_of(place as u16);
         arcs.retain(|arc| kept.contains((*arc).into()) && !plan.view.fresh.contains(arc));

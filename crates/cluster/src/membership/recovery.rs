@@ -1,17 +1,19 @@
-//! Who comes back from disk: nodes whose data folder has what nobody alive holds (rule H6).
+//! Recovery from disk: nodes whose data folder has what no live node holds (rule H6).
 //!
-//! A node that starts with a folder waits outside as any newcomer, and says what the folder has ([`Claim`]). Where
-//! an arc has no live replica that holds it, such a node takes the dead member's place in the next view, with its
-//! state and its arcs: it is an [`Replacement`]. What that makes of it depends on the cluster's promise. With `sync` it
-//! is synced: one disk suffices. With `async` it has its part, and gathers from all others in the write set what
-//! their disks have; those who have not come back stay in the write set and are waited for, unless the operator
-//! goes on without them.
+//! A node that starts with a folder waits outside the view like any new node and reports what the
+//! folder contains ([`Claim`]). If an arc has no live replica that holds it, such a node takes the
+//! dead member's place in the next view, with that member's state and arcs: it is a
+//! [`Replacement`]. What it holds then depends on the cluster's durability. With `sync` it is
+//! synced: one disk suffices. With `async` it has its own part, and gathers from all others in the
+//! write set what their disks have. Members that have not come back stay in the write set and are
+//! waited for, unless the operator goes on without them.
 //!
-//! A cluster that starts again comes back in one view: replacements wait for each other for a while, so that the deal
-//! stays what it was.
+//! A cluster that restarts comes back in one view: replacements wait for each other for a while, so
+//! that the assignment stays what it was.
 //!
-//! A replacement may die before it has adopted the view that makes it one. Its folder then still tells of the one before,
-//! so the view goes on naming that one until the replacement has adopted it.
+//! A replacement may die before it has adopted the view that makes it one. Its folder then still
+//! names the member before it, so the view goes on naming that member until the replacement has
+//! adopted the view.
 //!
 //! [`Claim`]: crate::claim::Claim
 
@@ -39,16 +41,16 @@ pub(super) struct Candidate<'m> {
 }
 
 impl Candidate<'_> {
-    /// Which start of its process.
+    /// The incarnation of the node.
     pub(super) fn incarnation(&self) -> Incarnation {
         self.who.incarnation
     }
 }
 
-/// By the places that they would take.
+/// Candidates by the places that they would take.
 pub(super) type Candidates<'m> = BTreeMap<usize, Candidate<'m>>;
 
-/// Those of the candidates who take dead members' places now: all, or nobody yet.
+/// The candidates that take dead members' places now: all of them, or none yet.
 pub(super) fn due<'m>(at: &Situation<'_>, candidates: &Candidates<'m>) -> Candidates<'m> {
     let Some(first) = candidates.values().map(|candidate| candidate.since).min() else {
         return Candidates::new();
@@ -62,7 +64,7 @@ pub(super) fn due<'m>(at: &Situation<'_>, candidates: &Candidates<'m>) -> Candid
     }
 }
 
-/// Those who could, whoever else is still to come.
+/// All nodes that could take a dead member's place, even if others are still to come.
 pub(super) fn candidates<'m>(at: &Situation<'m>) -> Candidates<'m> {
     let active = at.active();
     let claimants = claimants(at);
@@ -72,7 +74,8 @@ pub(super) fn candidates<'m>(at: &Situation<'m>) -> Candidates<'m> {
     let members = &active.view().members;
     let out: Vec<bool> = members.iter().map(|m| at.is_out(m.incarnation)).collect();
     let lost: ArcSet = holders::lost_arcs(at, &out).into_iter().collect();
-    // What was salvaged counts only if the operator goes on with it, and only where there is nothing better.
+    // Salvaged data counts only if the operator accepts the loss, and only where nothing better
+    // exists.
     let mut better = ArcSet::with_capacity(active.arcs());
     for (place, _, claim) in claimants.iter().filter(|(_, _, claim)| claim.is_whole) {
         better.union_with(&counted(at, claim, *place));
@@ -86,8 +89,8 @@ pub(super) fn candidates<'m>(at: &Situation<'m>) -> Candidates<'m> {
     }
     let mut candidates = Candidates::new();
     for (place, node, claim) in claimants.into_iter().filter(|(place, ..)| out[*place]) {
-        // Of what is not lost as well: a view in which it did not keep that would make its claim to it void, and who
-        // holds it now may be about to end.
+        // Arcs that are not lost count as well: a view in which the node was not a replica of such
+        // an arc would void its claim to it, and the present holder may be about to end.
         let mut arcs = counted(at, claim, place);
         if !claim.is_whole {
             arcs.intersect_with(&lost);
@@ -101,8 +104,9 @@ pub(super) fn candidates<'m>(at: &Situation<'m>) -> Candidates<'m> {
     without_clashes(members, candidates)
 }
 
-/// No two members listen at one address, though one of them is dead: its place may be another's to take, or it may
-/// come back at another address.
+/// Removes candidates whose address another member has. No two members may have the same address,
+/// even if one of them is dead: its place may be taken by another node, or it may come back at
+/// another address.
 fn without_clashes<'m>(members: &[Member], mut candidates: Candidates<'m>) -> Candidates<'m> {
     loop {
         let clashes = |who: &Newcomer| {
@@ -133,14 +137,14 @@ pub(super) fn counted_in(
     claim.counts(routes, place as u16, is_new)
 }
 
-/// Whether a node has registered with a folder, and has yet to show that it is alive.
+/// Whether a node has registered with a folder and has yet to show that it is alive.
 pub(super) fn may_come(at: &Situation<'_>) -> bool {
     let mut nodes = at.waiting().map(|who| &at.nodes[&who.incarnation]);
     nodes.any(|node| node.claim.is_some() && !node.has_reported())
 }
 
-/// Nodes that wait outside with a folder of the member at a place. They are alive, and later starts than that member
-/// is: what an earlier one knows of the folder is of no use.
+/// Nodes that wait outside the view with a folder of the member at a place. They are alive and
+/// started later than that member: what an earlier start knows of the folder does not count.
 fn claimants<'m>(at: &Situation<'m>) -> Vec<(usize, &'m Node, &'m Claim)> {
     let active = at.active();
     let has_claim = |node: &Node| node.claim.is_some() && !node.is_gone();
@@ -156,7 +160,7 @@ fn claimants<'m>(at: &Situation<'m>) -> Vec<(usize, &'m Node, &'m Claim)> {
     at.waiting().filter_map(claimant).collect()
 }
 
-/// Whether somebody else who has a copy of what is lost may yet come back.
+/// Whether another member with a copy of a lost arc may still come back.
 fn lacks_others(at: &Situation<'_>, candidates: &Candidates<'_>) -> bool {
     let (_, holders) = holders::losses(at);
     let view = at.active().view();
@@ -167,19 +171,20 @@ fn lacks_others(at: &Situation<'_>, candidates: &Candidates<'_>) -> bool {
     holders.iter().any(may_come)
 }
 
-/// The arcs that nobody alive holds, but for those that are being gathered and lack nobody; and the members who
-/// have to come back for them. Whoever gathers waits for all who keep the arc, also for one of whom only nobody knows
-/// that it has nothing.
+/// The arcs that no live member holds, except those that are being gathered from a complete write
+/// set; and the members that must come back for them. A gathering node waits for all replicas of
+/// the arc, even for one that has nothing as long as this is not known.
 pub(super) fn losses(at: &Situation<'_>) -> (Vec<usize>, Vec<Incarnation>) {
     let (mut lost, mut holders) = holders::losses(at);
     let routes = at.active();
     lost.retain(|&arc| {
-        let keepers = || routes.write_set(arc).iter().map(|&place| usize::from(place));
+        let replicas = || routes.write_set(arc).iter().map(|&place| usize::from(place));
         let is_out = |place: usize| at.is_out(routes.member(place as u16).incarnation);
         let has_part = |place: usize| !is_out(place) && holders::holds_copy(at, place, arc);
-        let lacks: Vec<usize> =
-            keepers().filter(|&place| is_out(place) && holders::may_hold(at, place, arc)).collect();
-        let is_gathered = keepers().any(has_part);
+        let lacks: Vec<usize> = replicas()
+            .filter(|&place| is_out(place) && holders::may_hold(at, place, arc))
+            .collect();
+        let is_gathered = replicas().any(has_part);
         if is_gathered {
             holders.extend(lacks.iter().map(|&place| routes.member(place as u16).incarnation));
         }
@@ -195,7 +200,7 @@ pub(super) fn losses(at: &Situation<'_>) -> (Vec<usize>, Vec<Incarnation>) {
     (lost, holders)
 }
 
-/// The names of those who wait with what they could salvage of what is lost.
+/// The names of the waiting nodes that could salvage part of what is lost.
 pub(super) fn salvaged(at: &Situation<'_>) -> Vec<String> {
     let lost: ArcSet = holders::losses(at).0.into_iter().collect();
     let counts = |place: usize, claim: &Claim| !counted(at, claim, place).is_disjoint(&lost);
@@ -205,7 +210,8 @@ pub(super) fn salvaged(at: &Situation<'_>) -> Vec<String> {
     salvaged.map(|(_, node, _)| node.who.id.to_string()).collect()
 }
 
-/// Whether somebody who is there, or comes now, has a part of an arc that nobody holds.
+/// Whether a live member, or a node that comes now, has a part of an arc that no member holds in
+/// full.
 pub(super) fn is_revived(
     at: &Situation<'_>,
     out: &[bool],
@@ -219,7 +225,7 @@ pub(super) fn is_revived(
     (0..out.len()).any(has_part)
 }
 
-/// Gives replacements the places of the dead. `view` has the places of the active one.
+/// Gives replacements the places of dead members. `view` has the places of the active one.
 pub(super) fn move_in(replacements: &Candidates<'_>, view: &mut View) {
     for (&place, replacement) in replacements {
         let Member { state, weight, .. } = view.members[place];

@@ -1,7 +1,8 @@
-//! Which view comes next, where something is to be repaired: a pure function of what the manager knows.
+//! The next view when something needs repair: a pure function of what the manager knows.
 //!
-//! Repairs come before planned changes ([`change`]) and do not wait: a birth, where nobody serves yet; members
-//! that are out are dropped. `None` where all is as it should be, or nothing can be done.
+//! Repairs come before planned changes ([`change`]) and do not wait for anything. They are the
+//! removal of members that are out, the first view while no node serves yet, and the leap to unused
+//! view numbers ([`older`]). The result is `None` if nothing needs repair or nothing can be done.
 //!
 //! [`change`]: super::change
 
@@ -17,7 +18,7 @@ use crate::ring;
 use crate::text::count;
 use crate::view::{Coming, Member, MemberState, Routes, SoleHolder, View};
 
-/// The repair to make now, if any. Call only while no view is being made.
+/// The repair to make now, if any. Call this only while no other view is pending.
 pub fn due(at: &Situation<'_>) -> Option<Plan> {
     removal(at)
         .or_else(|| birth(at))
@@ -26,10 +27,10 @@ pub fn due(at: &Situation<'_>) -> Option<Plan> {
         .filter(|plan| nobody_skips(at, &plan.view) && plan.view.check().is_ok())
 }
 
-/// The first view; also the first after every member's process has ended, where their records lived in memory
-/// only: then nothing is left that one could wait for, unless somebody is there who was a member
-/// before and dropped: what it holds is not all, and it is the operator who says that nothing better will
-/// come (H4).
+/// The first view. Also the first one after every member's process has ended, if their records were
+/// only in memory: then there is nothing left to wait for, unless a waiting node was a member
+/// before and was dropped. What such a node holds is incomplete, and only the operator can decide
+/// that nothing better will come (H4).
 fn birth(at: &Situation<'_>) -> Option<Plan> {
     let old = at.active().view();
     let has_survivor = old.members.iter().any(|m| !holders::is_gone(at, m));
@@ -41,14 +42,14 @@ fn birth(at: &Situation<'_>) -> Option<Plan> {
         return None;
     }
     if !recovery::candidates(at).is_empty() {
-        // They have something, if not all.
+        // These nodes hold some of the data, if not all of it.
         return None;
     }
     let newcomers: Vec<&Newcomer> = at.waiting().collect();
     let members: Vec<Member> =
         newcomers.iter().map(|who| who.member(MemberState::Active)).collect();
     let arcs = if old.arcs.is_empty() { at.settings.arcs } else { old.arcs.len() };
-    let dealt = ring::assign(&vec![None; arcs], &participants(&members));
+    let assignment = ring::assign(&vec![None; arcs], &participants(&members));
     let why = match old.members.len() {
         0 => format!("born with {}", names(members.iter())),
         _ => format!("no member is left, begins empty with {}", names(members.iter())),
@@ -56,17 +57,17 @@ fn birth(at: &Situation<'_>) -> Option<Plan> {
     let view = View {
         epoch: old.next_epoch(),
         members,
-        fresh: (0..dealt.len() as u16).collect(),
+        fresh: (0..assignment.len() as u16).collect(),
         sole_holders: Vec::new(),
         replacements: Vec::new(),
-        arcs: dealt,
+        arcs: assignment,
         coming: None,
         ..old.clone()
     };
     (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 
-/// What becomes of a member in a view that repairs.
+/// The outcome for a member in a repairing view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     /// It stays as it is.
@@ -77,11 +78,11 @@ enum Fate {
     Falls,
 }
 
-/// Drops members that are out, except those that hold something nobody else does (L2): they stay for that alone,
-/// and everything else goes on without them (H4).
+/// Drops members that are out, except those that hold something that no other member holds (L2).
+/// Those stay for these arcs alone, and everything else goes on without them (H4).
 ///
-/// What they owned falls clockwise in both deals, so that whoever is in an arc's write set stays in it, and
-/// nothing that a joiner has fetched is fetched again.
+/// The arcs that they owned fall clockwise in both assignments, so that every member of an arc's
+/// write set stays in it, and nothing that a joiner has fetched is fetched again.
 fn removal(at: &Situation<'_>) -> Option<Plan> {
     let old = at.active().view();
     let out: Vec<bool> = old.members.iter().map(|m| at.is_out(m.incarnation)).collect();
@@ -90,7 +91,7 @@ fn removal(at: &Situation<'_>) -> Option<Plan> {
     }
     let removal = Removal::decided(at, &out);
     let mut members = old.members.iter().enumerate().zip(&removal.fates);
-    // Or it would be a view of the dead alone.
+    // Otherwise the view would consist of dead members only.
     let any_stays = members.any(|((place, m), fate)| {
         let comes = removal.replacements.contains_key(&place);
         *fate == Fate::Stays && (comes || !holders::is_gone(at, m))
@@ -102,18 +103,18 @@ fn removal(at: &Situation<'_>) -> Option<Plan> {
     removal.plan(at, moves_in)
 }
 
-/// What is decided on where members are out.
+/// The decisions to make when members are out.
 struct Removal<'m> {
     /// By the places of the active view.
     fates: Vec<Fate>,
-    /// Who takes a dead member's place.
+    /// Nodes that take dead members' places.
     replacements: Candidates<'m>,
-    /// Who was dropped and counts again.
+    /// Dropped nodes that count again.
     back: Vec<unused::Holder<'m>>,
     /// The arcs that begin afresh.
     fresh: Vec<u16>,
     sole_holders: Vec<SoleHolder>,
-    /// By the places of the active view: who owns nothing any more.
+    /// By the places of the active view: whether a member no longer owns anything.
     owns_nothing: Vec<bool>,
 }
 
@@ -121,7 +122,7 @@ impl<'m> Removal<'m> {
     fn decided(at: &Situation<'m>, out: &[bool]) -> Removal<'m> {
         let candidates = recovery::candidates(at);
         let mut replacements = recovery::due(at, &candidates);
-        // As if no replacement had come yet: it has to tell first that it has adopted the view.
+        // Replacements do not count yet: each must first report that it has adopted the view.
         let lost = holders::lost_arcs(at, out);
         let coming = Comers { candidates: &candidates, replacements: &replacements };
         let mut fates = fates(at, out, &lost, coming);
@@ -146,9 +147,9 @@ impl<'m> Removal<'m> {
         Removal { fates, replacements, back, fresh, sole_holders, owns_nothing }
     }
 
-    /// Whether anything would be otherwise than in the active view.
+    /// Whether the next view would differ from the active one.
     fn changes(&self, old: &View) -> bool {
-        // A sole holder that has died again while it joined is to own nothing after all.
+        // A sole holder that has died again while joining must not own anything in the target.
         let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
         !self.replacements.is_empty()
             || !self.back.is_empty()
@@ -158,7 +159,7 @@ impl<'m> Removal<'m> {
             || to_own.any(|&owner| self.owns_nothing[usize::from(owner)])
     }
 
-    /// The view that follows. `moves_in` says that of those who were members nobody is there.
+    /// The next view. `moves_in` means that no former member is alive.
     fn plan(self, at: &Situation<'_>, moves_in: bool) -> Option<Plan> {
         let Removal { fates, replacements, back, fresh, sole_holders, owns_nothing } = self;
         let old = at.active().view();
@@ -179,7 +180,7 @@ impl<'m> Removal<'m> {
         recovery::move_in(&replacements, &mut view);
         unused::grow(&back, &mut view);
         for (member, fate) in view.members.iter_mut().zip(&fates) {
-            // It joins again when it is back.
+            // It joins again when it comes back.
             if member.state == MemberState::Joining && matches!(fate, Fate::SoleHolders(_)) {
                 member.state = MemberState::Active;
             }
@@ -203,11 +204,12 @@ impl<'m> Removal<'m> {
 struct Comers<'c, 'm> {
     /// All of them.
     candidates: &'c Candidates<'m>,
-    /// Those that do so now.
+    /// The nodes that do so now.
     replacements: &'c Candidates<'m>,
 }
 
-/// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds.
+/// The fate of each member of the active view. `lost` are the arcs that no member holds, except
+/// perhaps members that are out.
 fn fates(
     at: &Situation<'_>,
     out: &[bool],
@@ -217,7 +219,8 @@ fn fates(
     let old = at.active().view();
     let needs = needs(at, out, lost);
     let fate = |(place, member): (usize, &Member)| {
-        // Or a node with its folder waits to take its place: it is not to sole holder just before.
+        // The second case: a node with the member's folder takes its place, so the member must not
+        // become a sole holder just before.
         if !out[place] || replacements.contains_key(&place) {
             return Fate::Stays;
         }
@@ -227,8 +230,9 @@ fn fates(
         if candidates.contains_key(&place) || needs[place] {
             return Fate::Stays;
         }
-        // Whoever may hold such an arc: its word that it does may have been lost with its connection. But what was
-        // in memory only is not waited for where others have it on disk.
+        // Members that may hold such an arc count too: their report of it may have been lost with
+        // the connection. But data that was only in memory is not waited for if other members have
+        // it on disk.
         let is_no_more = !member.on_disk && holders::is_gone(at, member);
         let holds = |&&arc: &&usize| {
             (holders::holds_copy(at, place, arc) || holders::may_hold(at, place, arc))
@@ -248,9 +252,10 @@ fn fates(
     old.members.iter().enumerate().map(fate).collect()
 }
 
-/// Which members that are out may be needed for what is not lost: of all others who hold it none is certain to be there.
+/// Which members that are out may be needed for arcs that are not lost: no other holder of the arc
+/// is certain to be alive.
 fn needs(at: &Situation<'_>, out: &[bool], lost: &[usize]) -> Vec<bool> {
-    // Mostly the same for all.
+    // This is usually the same for all members.
     let by_all = holders::doubted(at, out, None);
     let in_doubt = holders::lost_arcs(at, &by_all);
     let is_needed = |(place, member): (usize, &Member)| {
@@ -265,7 +270,8 @@ fn needs(at: &Situation<'_>, out: &[bool], lost: &[usize]) -> Vec<bool> {
     at.active().view().members.iter().enumerate().map(is_needed).collect()
 }
 
-/// A member that is out and may be needed for what is not lost, if there is one, and nobody comes in its place.
+/// A member that is out and may be needed for an arc that is not lost, if there is one, and that no
+/// node replaces.
 pub(super) fn needed<'m>(at: &Situation<'m>) -> Option<&'m Member> {
     let members = &at.active().view().members;
     let out: Vec<bool> = members.iter().map(|m| at.is_out(m.incarnation)).collect();
@@ -275,7 +281,8 @@ pub(super) fn needed<'m>(at: &Situation<'m>) -> Option<&'m Member> {
     (0..members.len()).find(needed).map(|place| &members[place])
 }
 
-/// Who sole holders in the next view, with the places of this one. A sole holder that stays as it is goes on being one.
+/// The sole holders of the next view, with the places of this one. A sole holder whose arcs do not
+/// grow keeps its `since`.
 fn sole_holders(old: &View, fates: &[Fate]) -> Vec<SoleHolder> {
     let sole_holder = |(place, fate): (usize, &Fate)| {
         let before = old.sole_holder(place);
@@ -292,12 +299,12 @@ fn sole_holders(old: &View, fates: &[Fate]) -> Vec<SoleHolder> {
     fates.iter().enumerate().filter_map(sole_holder).collect()
 }
 
-/// Where nobody is left of those who owned something, sole holders that are back own what they hold, and what lies in
-/// front of it on the ring. `view` has the places of the active one.
+/// If none of the members that owned something is left, sole holders that are back own what they
+/// hold, and the arcs in front of it on the ring. `view` has the places of the active one.
 fn let_sole_holders_inherit(at: &Situation<'_>, view: &mut View, fates: &[Fate]) {
     let are_back = |sole_holder: &SoleHolder| fates[usize::from(sole_holder.place)] == Fate::Stays;
-    // Where each has its own disk's part only, all must go on keeping their arcs until somebody has all of these:
-    // then one of them owns everything, and the others stay what they are.
+    // If each of them has only its own disk's part, all must stay replicas of their arcs until one
+    // member has every part: then one of them owns everything, and the others stay sole holders.
     let has_part = |sole_holder: &SoleHolder| {
         are_back(sole_holder)
             && sole_holder
@@ -318,7 +325,8 @@ fn let_sole_holders_inherit(at: &Situation<'_>, view: &mut View, fates: &[Fate])
     };
     let nobody = view.members.len();
     let mut owners = vec![nobody as u16; at.active().arcs()];
-    // Of two who might have held an arc, one may not. They have said so since they are back.
+    // Of two members that might have held an arc, one may not hold it. They have reported this
+    // since they came back.
     for is_known in [false, true] {
         for sole_holder in view.sole_holders.iter().filter(|sole_holder| is_back(sole_holder)) {
             view.members[usize::from(sole_holder.place)].state = MemberState::Active;
@@ -333,7 +341,7 @@ fn let_sole_holders_inherit(at: &Situation<'_>, view: &mut View, fates: &[Fate])
     view.arcs = ring::fall(&owners, &(0..=nobody).map(|place| place == nobody).collect::<Vec<_>>());
 }
 
-/// What a view that repairs changes, in a few words. `next` has the places of `old` yet.
+/// Describes in a few words what a repairing view changes. `next` still has the places of `old`.
 fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     let mut parts = Vec::new();
     let moved_in = names(
@@ -362,21 +370,22 @@ fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     parts.join(", ")
 }
 
-/// Whether an arc began with the active view, and each of its keepers died before it had acknowledged
-/// that view: then nothing was ever written there, and the arc can begin with the next as well.
+/// Whether an arc began with the active view and all its replicas died before they had acknowledged
+/// that view. Then nothing was ever written to the arc, and it can begin with the next view as
+/// well.
 fn has_never_begun(at: &Situation<'_>, arc: usize) -> bool {
     let routes = at.active();
-    let mut keepers = routes.write_set(arc).iter().map(|&place| usize::from(place));
+    let mut replicas = routes.write_set(arc).iter().map(|&place| usize::from(place));
     routes.view().fresh.contains(&(arc as u16))
-        && !keepers.any(|place| holders::is_synced(at, place, arc))
+        && !replicas.any(|place| holders::is_synced(at, place, arc))
 }
 
-/// Ends a change that those who died leave without sense: nobody is left who joins, and nothing else was to
-/// change; or nobody whom the joiners could fetch from; or nobody to leave it all to. Whoever is left is active,
-/// also where it was to own nothing yet.
+/// Ends a change that has become pointless because members died: no joiner is left and nothing else
+/// was to change, no member is left that joiners could fetch from, or no member is left to hand
+/// over to. The remaining members become active, even those that were to own nothing yet.
 ///
-/// Where a leaver has died the change goes on without it: the deal to come is that of those who stay, and one
-/// of them may be the only one that holds what it has fetched for it.
+/// If a leaver has died, the change goes on without it: the target assignment covers the remaining
+/// members, and one of them may be the only holder of what it has fetched for it.
 fn end_idle_change(at: &Situation<'_>, view: &mut View) {
     let Some(coming) = view.coming.take() else { return };
     let old = at.active().view();
@@ -386,7 +395,7 @@ fn end_idle_change(at: &Situation<'_>, view: &mut View) {
         } else {
             coming.arcs
         };
-        // Nobody has looked whether what the last who hold something have is within other limits.
+        // It is not known whether the data of the last holders is within other limits.
         let View { limits, min_copies, .. } = *view;
         arrive(view, Coming { arcs, limits, min_copies, ..coming });
     } else if !coming.arcs.is_empty() && !is_idle(at, view, &coming) {
@@ -398,8 +407,9 @@ fn end_idle_change(at: &Situation<'_>, view: &mut View) {
     }
 }
 
-/// Whether a change was about joiners alone, none of them is left, and what they were to take over is kept
-/// by whoever holds it without the change as well. `view` is the next view, without the change.
+/// Whether a change only added joiners, none of them is left, and without the change the holders of
+/// what they were to take over are still replicas of it. `view` is the next view, without the
+/// change.
 fn is_idle(at: &Situation<'_>, view: &View, coming: &Coming) -> bool {
     let any = |v: &View, state| v.members.iter().any(|m| m.state == state);
     let old = at.active().view();

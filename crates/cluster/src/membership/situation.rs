@@ -1,8 +1,9 @@
-//! What planning reads: the views, the nodes, what was set and ordered, what was lost, and the time.
+//! The input to planning: the views, the nodes, the settings and orders, the losses, and the time.
 //!
-//! Whoever plans the next view ([`repair`](super::repair), [`change`](super::change), [`recovery`](super::recovery))
-//! gets this and not the whole machine: it changes nothing, and what it is to take for true that is not so yet, that the
-//! operator gives up what is lost for example, is said here.
+//! The planners of the next view ([`repair`](super::repair), [`change`](super::change),
+//! [`recovery`](super::recovery)) get this instead of the whole state machine: it is read-only.
+//! Assumptions that do not hold yet, such as that the operator gives up what is lost, are stated
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,23 +17,23 @@ use crate::membership::{Membership, Settings, incarnations};
 use crate::time::Millis;
 use crate::view::{Member, Routes};
 
-/// What the manager knows at a time, as far as the next view depends on it.
+/// What the manager knows at a point in time, as far as the next view depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation<'m> {
     pub(super) now: Millis,
     pub(super) active: &'m Arc<Routes>,
-    /// The view that is being made.
+    /// The pending view.
     pub(super) coming: Option<&'m Arc<Routes>>,
     pub(super) nodes: &'m BTreeMap<Incarnation, Node>,
     pub(super) settings: &'m Settings,
-    /// What the operator has ordered and has not begun.
+    /// The operator's command that has not begun yet.
     pub(super) order: Option<&'m AdminCommand>,
     pub(super) losses: &'m Losses,
     /// Views before the active one, the oldest first (H6).
     pub(super) past_views: &'m [PastView],
-    /// Whether the operator gives up now what is lost (H4).
+    /// Whether the operator now gives up what is lost (H4).
     pub(super) accepts_loss: bool,
-    /// The view of which the operator has given up everything.
+    /// The view in which the operator has given up everything.
     pub(super) all_given_up: Option<Epoch>,
 }
 
@@ -42,7 +43,7 @@ impl<'m> Situation<'m> {
         self.active
     }
 
-    /// The newest view made.
+    /// The newest view.
     fn newest(&self) -> &'m Arc<Routes> {
         self.coming.unwrap_or(self.active)
     }
@@ -52,8 +53,8 @@ impl<'m> Situation<'m> {
         self.nodes.get(&incarnation).is_none_or(|node| node.is_out(self.now))
     }
 
-    /// Registered nodes that are in no view yet and still there, and whose name and address no member has
-    /// that may be alive, and no other newcomer that was heard of later.
+    /// Registered nodes that are alive and in no view yet. Their name and address belong to no
+    /// member that may be alive, and to no other new node that was in contact more recently.
     pub(super) fn waiting(self) -> impl Iterator<Item = &'m Newcomer> {
         let view = self.newest().view();
         let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.is_gone());
@@ -78,8 +79,9 @@ impl<'m> Situation<'m> {
         self.nodes.values().filter(move |node| waits(node)).map(|node| &node.who)
     }
 
-    /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
-    /// that it would have found its way back. After a restart of the manager everyone is waited for.
+    /// Whether a member is no longer waited for: its process has ended, or it has been silent for
+    /// longer than it would need to reconnect. After a restart of the manager all members are
+    /// waited for.
     pub(super) fn is_given_up(&self, incarnation: Incarnation) -> bool {
         let (lease_ms, node) = (self.settings.lease_ms(), &self.nodes[&incarnation]);
         let patience = lease_ms.max(self.settings.return_ms.saturating_sub(lease_ms));
@@ -91,9 +93,9 @@ impl<'m> Situation<'m> {
         self.losses.owner(id)
     }
 
-    /// Whether the deal has been uneven for long enough.
-    pub(super) fn is_even_deal_due(&self) -> bool {
-        self.losses.is_even_deal_due(self.now, self.settings.rebalance_ms)
+    /// Whether the assignment has been uneven for long enough.
+    pub(super) fn is_rebalance_due(&self) -> bool {
+        self.losses.is_rebalance_due(self.now, self.settings.rebalance_ms)
     }
 
     /// The change that waits to begin.
@@ -111,12 +113,12 @@ impl<'m> Situation<'m> {
 }
 
 impl Membership {
-    /// What planning reads now.
+    /// The input to planning now.
     pub(super) fn situation(&self, now: Millis) -> Situation<'_> {
         self.planning(now, false)
     }
 
-    /// The same where the operator gives up what is lost, or does not.
+    /// The same, given whether the operator accepts the loss.
     pub(super) fn planning(&self, now: Millis, accepts_loss: bool) -> Situation<'_> {
         Situation {
             now,

@@ -1,18 +1,22 @@
-//! Views under which nothing was acknowledged, and who counts because of that (rule H6).
+//! Unused views, under which nothing was acknowledged, and the dropped members that count because
+//! of them (rule H6).
 //!
-//! Where the nodes that hold an arc end some milliseconds apart, the first is dropped on the word of one that ends
-//! before it has adopted the view without the first. That view becomes active, since nobody is left to be waited for.
-//! But nothing can ever be acknowledged in the arc under it: every write needs all who keep the arc, and one of them has
-//! ended and had never adopted the view. So all who were synced in the arc in the view before hold everything
-//! still, those that were dropped as well: they come back into the next view, as sole holders for such arcs alone. The same
-//! holds for several such views in a row.
+//! If the nodes that hold an arc end within a few milliseconds of each other, the first is dropped
+//! because of the report of another, which ends before it has adopted the view without the first.
+//! That view becomes active, since no node is left to wait for. But nothing can ever be
+//! acknowledged in the arc under it: every write needs all replicas of the arc, and one of them has
+//! ended without having adopted the view. So all members that were synced in the arc under the view
+//! before still hold everything, including those that were dropped: they come back into the next
+//! view, as sole holders of such arcs alone. The same applies to several such views in a row.
 //!
-//! Who is a sole holder already, for other arcs, is one for these as well. Where nobody else is there, who comes with the
-//! folder of one that was dropped takes its place at once: a view of the dead alone would not help.
+//! A member that is already a sole holder of other arcs becomes one of these as well. If no other
+//! member is alive, a node that comes with the folder of a dropped member takes its place at once:
+//! a view of dead members only would not help.
 //!
-//! The manager saves what it knows of that: the views before the active one, as long as some member has not told that it
-//! has adopted the active one; and of members that have ended the newest view that they had told of. *Otherwise* a
-//! manager that starts again does not know whether they had adopted the newest, and nothing may be concluded.
+//! The manager saves what this needs: the views before the active one, as long as some member has
+//! not reported that it has adopted the active one; and, for members that have ended, the newest
+//! view that they had reported. *Otherwise* a restarted manager does not know whether they had
+//! adopted the newest view, and can conclude nothing.
 
 use std::sync::Arc;
 
@@ -30,13 +34,13 @@ use crate::mutation::{Mutation, is_on};
 use crate::view::Replacement;
 use crate::view::{Member, MemberState, Routes, SoleHolder, View};
 
-/// Whether it is known that a node has not adopted a view.
+/// Whether a node is known not to have adopted a view.
 fn has_not_adopted(node: &Node, view: Epoch) -> bool {
     node.adopted.is_some_and(|adopted| adopted < view)
 }
 
-/// The arcs in which nothing was acknowledged under the active view, nor ever will be: one of those who keep them has
-/// not adopted it, and has ended; or the view is over, and so is every lease under it.
+/// The arcs in which nothing was acknowledged under the active view, nor ever will be: one of their
+/// replicas has not adopted it and has ended; or the view is over, and so is every lease under it.
 fn unused(at: &Situation<'_>, is_over: bool) -> ArcSet {
     let active = at.active();
     let mut arcs = ArcSet::with_capacity(active.arcs());
@@ -50,11 +54,11 @@ fn unused(at: &Situation<'_>, is_over: bool) -> ArcSet {
     arcs
 }
 
-/// Another view is about to become the active one.
+/// Notes that another view is about to become the active one.
 pub(super) fn note(state: &mut Membership, coming: &Routes) {
     let unused = unused(&state.situation(state.last_step), true);
     if unused.is_clear() {
-        // No way leads behind it.
+        // Views before it no longer matter.
         state.past_views.clear();
     }
     let members = coming.view().members.iter();
@@ -69,7 +73,7 @@ pub(super) fn note(state: &mut Membership, coming: &Routes) {
     let left = left(state.active().view(), coming.view())
         .filter_map(|incarnation| state.nodes.get(&incarnation).cloned())
         .collect();
-    // Nobody asks for its line, which the views after it have.
+    // Nothing reads its line, which the views after it contain.
     let view = View { line: Line::default(), ..state.active().view().clone() };
     state.past_views.push(PastView { routes: Arc::new(Routes::new(view)), unused, left });
 }
@@ -79,14 +83,15 @@ pub(super) struct Holder<'m> {
     pub(super) node: &'m Node,
     /// Its place in the active view, where it is a sole holder for other arcs.
     pub(super) place: Option<usize>,
-    /// As a sole holder's: whoever had adopted the view two before this one has missed nothing.
+    /// As in a sole holder: a node that had adopted the view two before this one has missed
+    /// nothing.
     since: Epoch,
     pub(super) arcs: Vec<u16>,
-    /// Who waits with its folder.
+    /// The node that waits with its folder.
     replacement: Option<&'m Node>,
 }
 
-/// Those who were dropped and hold what is lost, but for what begins afresh.
+/// Dropped members that hold what is lost, except what begins afresh.
 pub(super) fn holders<'m>(at: &Situation<'m>, lost: &[usize], fresh: &[u16]) -> Vec<Holder<'m>> {
     let mut found: Vec<Holder<'m>> = Vec::new();
     if at.accepts_loss || lost.is_empty() || at.past_views.is_empty() {
@@ -114,7 +119,7 @@ pub(super) fn holders<'m>(at: &Situation<'m>, lost: &[usize], fresh: &[u16]) -> 
                     holder.since = holder.since.max(since);
                     holder.arcs.push(arc as u16);
                 }
-                // No two members have one name or address.
+                // No two members may have the same name or address.
                 Some(_) => {}
                 None => {
                     let replacement = replacement(at, node, routes.epoch());
@@ -127,13 +132,13 @@ pub(super) fn holders<'m>(at: &Situation<'m>, lost: &[usize], fresh: &[u16]) -> 
     found
 }
 
-/// Whether somebody who was dropped may come back with what it held.
+/// Whether a dropped member may come back with what it held.
 pub(super) fn may_return(at: &Situation<'_>) -> bool {
     let all: Vec<usize> = (0..at.active().arcs()).collect();
     !holders(at, &all, &[]).is_empty()
 }
 
-/// The names of those who were dropped and are to come back with what is lost.
+/// The names of the dropped members that must come back with what is lost.
 pub(super) fn to_bring_back(at: &Situation<'_>, lost: &[usize]) -> Vec<String> {
     let holders = holders(at, lost, &[]);
     let away = holders.iter().filter(|holder| holder.replacement.is_none());
@@ -144,8 +149,8 @@ fn is_alike(one: &Newcomer, other: &Newcomer) -> bool {
     one.id == other.id || one.address == other.address
 }
 
-/// What is known of a member of an earlier view that was dropped, if it held an arc there and may come back with it;
-/// and its place in the active view, if it is still there for other arcs.
+/// What is known of a dropped member of an earlier view, if it held an arc there and may come back
+/// with it; and its place in the active view, if it is still there for other arcs.
 fn has_left<'m>(
     at: &Situation<'m>,
     routes: &Routes,
@@ -157,7 +162,8 @@ fn has_left<'m>(
     let node = left().find(|node| node.who.incarnation == member.incarnation)?;
     let place = view.place_at(member.incarnation);
     match place {
-        // What it sole holders for already it must not lose by that: it has adopted that view for certain.
+        // It must not lose what it already is a sole holder of: it must certainly have adopted that
+        // view.
         Some(place) => {
             let sole_holder = view.sole_holder(place)?;
             let is_known = node.adopted >= Some(routes.epoch());
@@ -179,7 +185,8 @@ fn has_left<'m>(
     (held && !node.has_left() && (!gone || on_disk)).then_some((node, place))
 }
 
-/// Who waits with the folder of one that was dropped, if it tells of the view that this one had to have adopted.
+/// The node that waits with the folder of a dropped member, if the folder records the view that
+/// this member must have adopted.
 fn replacement<'m>(at: &Situation<'m>, of: &Node, adopted: Epoch) -> Option<&'m Node> {
     if at.active().view().durability == Durability::None {
         return None;
@@ -197,12 +204,12 @@ fn replacement<'m>(at: &Situation<'m>, of: &Node, adopted: Epoch) -> Option<&'m 
 }
 
 impl Holder<'_> {
-    /// Whether it is no member, and somebody waits with its folder.
+    /// Whether it is no member, and a node waits with its folder.
     pub(super) fn comes_alone(&self) -> bool {
         self.place.is_none() && !self.inherited().is_empty()
     }
 
-    /// What its folder has of what it held.
+    /// The part of what it held that its folder has.
     fn inherited(&self) -> Vec<u16> {
         let claim = self.replacement.and_then(|replacement| replacement.claim.as_ref());
         let has = |arc: &u16| claim.is_some_and(|claim| claim.synced.contains((*arc).into()));
@@ -210,7 +217,8 @@ impl Holder<'_> {
     }
 }
 
-/// Those who are sole holders in the active view already sole holder for more than before. `view` has the places of that one.
+/// Gives members that are already sole holders in the active view more arcs than before. `view` has
+/// the places of that one.
 pub(super) fn grow(holders: &[Holder<'_>], view: &mut View) {
     for Holder { place, since, arcs, .. } in holders {
         let Some(place) = *place else { continue };
@@ -226,7 +234,8 @@ pub(super) fn grow(holders: &[Holder<'_>], view: &mut View) {
     }
 }
 
-/// Who takes the place of such a sole holder in the next view has what the folder has of that, too.
+/// A node that takes the place of such a sole holder in the next view also has what the folder has
+/// of these arcs.
 pub(super) fn inherit(holders: &[Holder<'_>], replacements: &mut Candidates<'_>) {
     for holder in holders {
         let candidate = holder.place.and_then(|place| replacements.get_mut(&place));
@@ -237,8 +246,8 @@ pub(super) fn inherit(holders: &[Holder<'_>], replacements: &mut Candidates<'_>)
     }
 }
 
-/// Where nobody else is there: who comes with the folder of one that was dropped has what that has, and the first of
-/// them owns everything.
+/// For when no other member is alive: a node that comes with the folder of a dropped member has
+/// what the folder has, and the first of these nodes owns everything.
 pub(super) fn move_in(holders: &[Holder<'_>], arcs: usize, view: &mut View) {
     for holder in holders.iter().filter(|holder| holder.comes_alone()) {
         let Some(replacement) = holder.replacement else { continue };
@@ -254,7 +263,7 @@ pub(super) fn move_in(holders: &[Holder<'_>], arcs: usize, view: &mut View) {
     }
 }
 
-/// Takes those into the next view, for what is lost alone, who have not come yet.
+/// Takes dropped members that have not come back yet into the next view, for what is lost alone.
 pub(super) fn take_in(holders: &[Holder<'_>], view: &mut View) {
     for Holder { node, place, since, arcs, .. } in holders {
         if place.is_none() && view.place_of(&node.who.id).is_none() {
@@ -272,7 +281,8 @@ fn join(who: &Newcomer, view: &mut View) {
     }
 }
 
-/// Knows those again who have come back into a view, and what those have who are sole holders for more.
+/// Restores the records of nodes that have come back into a view. For members that are sole holders
+/// of more than before, adds which of these arcs they hold.
 pub(super) fn remember(state: &mut Membership, view: &View) {
     let Membership { past_views, nodes, active, .. } = state;
     let left = |incarnation: Incarnation| {
@@ -291,7 +301,7 @@ pub(super) fn remember(state: &mut Membership, view: &View) {
                 nodes.insert(member.incarnation, node);
             }
             Some(node) => {
-                // Its folder may have told before of what it was a sole holder for then.
+                // Its folder may have reported earlier the arcs of which it was a sole holder then.
                 let has = |arc: &usize| match &claim {
                     Some(claim) => claim.synced.contains(*arc),
                     None => before.is_unreported() || before.report.synced.contains(*arc),
