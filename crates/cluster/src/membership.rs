@@ -1,28 +1,33 @@
 //! Membership: the manager's state machine.
 //!
-//! Events go in (a registration, a heartbeat, a lost connection, a tick), effects come out (save,
-//! publish, push, say). Everything that makes a cluster change goes through [`Membership::step`]:
+//! Events are the input (a registration, a heartbeat, a lost connection, a tick); effects are the
+//! output (save, publish, push, log). Everything that changes the cluster goes through
+//! [`Membership::step`]:
 //!
-//! * a node **registers** and waits outside until the view can take it in;
-//! * an **operator asks** for a change ([`AdminCommand`]): a leave, a weight, another number of copies;
-//! * a **view is made**, one at a time (rule L3): a repair drops who is dead (`repair`); a planned change
-//!   begins, is switched when everyone has finished it, or is cancelled (`change`);
-//! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
-//!   members of both the old and the new view, and becomes *active* once each of them has acknowledged
-//!   it or is out; that is saved too, but nobody waits for it;
-//! * clients only ever get active views.
+//! * A node **registers** and waits outside until the view can admit it.
+//! * An **operator requests** a change ([`AdminCommand`]): a leave, a weight, another number of
+//!   copies.
+//! * A **view is made**, one at a time (rule L3): a repair drops dead members (`repair`); a planned
+//!   change begins, is switched when every member has finished it, or is cancelled (`change`).
+//! * The view is **saved before anyone sees it** ([`Gate`] holds back what depends on that) and
+//!   pushed to the members of both the old and the new view. It becomes *active* once each of them
+//!   has acknowledged it or is out; that is saved too, but nothing waits for it.
+//! * Clients only ever get active views.
 //!
-//! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
-//! is dropped from the view only if every arc keeps a live replica that is synced there (L2); otherwise it
-//! stays for the arcs that it alone holds ([`SoleHolder`](crate::view::SoleHolder)), until it comes back or the operator
-//! accepts the loss; it comes back as itself, or by a replacement that has its data folder (`recovery`). What it owned is remembered for a while (`losses`), in case it returns.
+//! A member is *out* when it has missed three heartbeats, or when its process is known to have
+//! ended. It is dropped from the view only if every arc keeps a live replica that is synced there
+//! (L2). Otherwise it stays for the arcs that it alone holds
+//! ([`SoleHolder`](crate::view::SoleHolder)), until it returns or the operator accepts the loss. It
+//! returns as itself, or through a replacement that has its data folder (`recovery`). What it owned
+//! is remembered for a while (`losses`), in case it returns.
 //!
-//! A manager that goes on from an older copy of its folder learns so from nodes, and serves nobody (`older`).
+//! A manager that continues from an older copy of its folder learns so from nodes, and serves no
+//! node (`older`).
 //!
-//! Invariants: epochs only go up, by one, but where views were lost ([`line`](crate::line)); at most one view is being made; a name and an address
-//! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
-//! nothing is pushed or published before it was saved; what is refused leaves no trace: all is as if only time had
-//! passed.
+//! Invariants: epochs only go up, by one, except where views were lost ([`line`](crate::line)); at
+//! most one view is being made; a name and an address belong to at most one incarnation that has
+//! not ended; no member that stays is made to skip a view; nothing is pushed or published before it
+//! is saved; a refused event leaves no trace: the state is as if only time had passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,11 +91,13 @@ use reach::Unreached;
 pub struct Membership {
     /// This start of the manager.
     life: ManagerIncarnation,
-    /// The newest view that somebody had seen, as the operator was shown who goes on with an older copy.
+    /// The newest view that nodes had seen, as shown to the operator who continues with an older
+    /// copy.
     accepts: Epoch,
-    /// What nodes have told that the manager does not know: since then it serves nobody.
+    /// Reports of nodes that show views unknown to the manager: since then it serves nobody.
     older: Option<Older>,
-    /// With the cluster's own terms of leases, once it has been saved, and not those of this start's flags.
+    /// With the cluster's own lease terms, once they have been saved, instead of those of this
+    /// start's flags.
     settings: Settings,
     /// The terms that are durable: those that nodes receive.
     durable_terms: Terms,
@@ -98,29 +105,31 @@ pub struct Membership {
     coming: Option<Arc<Routes>>,
     /// The longest lease that may be out, in milliseconds.
     longest_ms: Millis,
-    /// The oldest view under which nodes are told of a lease: the active one. After a restart it is the
-    /// newest, which may have been active before, for all that was saved says (L1, rationale F3).
+    /// The oldest view under which nodes are granted a lease: the active one. After a restart it is
+    /// the newest, since by what was saved that may have been active before (L1, rationale F3).
     floor: Epoch,
     nodes: BTreeMap<Incarnation, Node>,
-    /// When nodes were last asked for a word.
+    /// When nodes were last probed.
     probed: Option<Millis>,
     last_step: Millis,
     /// How many events there were.
     steps: u64,
-    /// The view of which the operator has given up everything, with nobody there yet to begin anew.
+    /// The view of which the operator has given up everything, while no node is there yet to begin
+    /// anew.
     all_given_up: Option<Epoch>,
     /// What the operator has ordered and has not begun, and since when.
     order: Option<(AdminCommand, Millis)>,
-    /// The outline of other settings that are on trial: whoever ordered them waits to be told.
+    /// The outline of other settings that are on trial: the operator who ordered them waits for the
+    /// outcome.
     trial: Option<Outline>,
     losses: Losses,
     /// Views before the active one, the oldest first, as far back as there may be a way (H6).
     past_views: Vec<PastView>,
     progress: Option<Progress>,
     folders: Folders,
-    /// Who is held back with a data folder that is, or may be, a copy.
+    /// Nodes that are held back with a data folder that is, or may be, a copy.
     held_back: BTreeMap<Incarnation, Waiting>,
-    /// Who is held back since nobody reaches it.
+    /// Nodes that are held back because their address cannot be reached.
     unreached: BTreeMap<Incarnation, Unreached>,
 }
 
@@ -185,9 +194,10 @@ impl Membership {
         }
     }
 
-    /// The same for this start of the manager. `shown` is the newest view that nodes had seen when an earlier start
-    /// found this folder to be an older copy, 0 where none did: a folder that lacks it serves nobody, even if it is the
-    /// ones who have seen nothing newer that register first. `goes_on` says that the operator goes on with that.
+    /// The same for this start of the manager. `shown` is the newest view that nodes had seen when
+    /// an earlier start found this folder to be an older copy, or 0. A folder that lacks that view
+    /// serves nobody, even if nodes that have seen nothing newer register first. `goes_on` means
+    /// that the operator continues with it.
     #[must_use]
     pub fn in_life(self, life: ManagerIncarnation, shown: Epoch, goes_on: bool) -> Membership {
         let accepts = if goes_on { shown } else { Epoch::NONE };
@@ -234,9 +244,9 @@ impl Membership {
         self.nodes.values()
     }
 
-    /// Takes one event at time `now` and says what follows. One that is refused leaves no trace: it is tried on a
-    /// copy, and where the answer is a refusal only the time has passed. (What is tried then is seldom; heartbeats
-    /// and ticks are not.)
+    /// Handles one event at time `now` and returns what follows. A refused event leaves no trace:
+    /// it is tried on a copy, and after a refusal only the time has passed. (Events that are tried
+    /// this way are rare; heartbeats and ticks are not.)
     pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
         if is_on(Mutation::WaitLeaves) {
             return self.take(now, event);
@@ -342,8 +352,8 @@ impl Membership {
                 node.heard = now;
                 let extends =
                     |floor| lease::extends(newest.view(), floor, incarnation, report.epoch);
-                // Whoever is in the active view is waited for, even where it is told of no lease (after a
-                // restart): it is there, and may be the last that holds something.
+                // Members of the active view are waited for, even where they are granted no lease
+                // (after a restart): they are alive, and each may be the last that holds something.
                 if !is_member || extends(active) {
                     node.extend(now, lease_ms);
                 }
@@ -372,8 +382,8 @@ impl Membership {
         self.last_step = now;
     }
 
-    /// The longest lease need not be waited for any more, not even by the next manager, when those that are
-    /// out end no later than one that would be told now.
+    /// The longest lease need not be waited for any more, not even by the next manager, once those
+    /// that are out end no later than one granted now would.
     fn note_leases_over(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let lease_ms = self.settings.lease_ms();
         let is_told = self.durable_terms == self.settings.terms();
@@ -414,8 +424,8 @@ impl Membership {
         holders::losses(&self.situation(now)).0
     }
 
-    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
-    /// back in a moment.
+    /// The arcs that clients need not wait for: as [`Membership::lost`], but a member that is only
+    /// silent may be back in a moment.
     pub fn given_up(&self, now: Millis) -> Vec<usize> {
         let situation = self.situation(now);
         let members = self.active.view().members.iter();
@@ -436,7 +446,7 @@ impl Membership {
         self.nodes.retain(|i, node| members.contains(i) || !node.is_out(now));
     }
 
-    /// The state of a node as a person would call it.
+    /// The state of a node, in words for people.
     pub fn state_of(&self, node: &Node, now: Millis) -> NodeState {
         let members = &self.active.view().members;
         match members.iter().find(|m| m.incarnation == node.who.incarnation) {

@@ -16,14 +16,14 @@ use crate::time::Millis;
 /// A change of a cluster that serves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reconfiguration {
-    /// A node leaves: the others take over what it keeps, and then it goes.
+    /// A node leaves: the others take over what it holds, and then it exits.
     Leave(NodeId),
     /// A node's share of the ring is to be this, in proportion to the others'.
     Weight(NodeId, u32),
     /// Each key is to have so many copies.
     Copies(usize),
     /// Heartbeats are to come so often, in milliseconds, and so many may be missed; `None`: as now.
-    /// It moves nothing and is in force at once, but leases that were told before go on.
+    /// It moves nothing and is in force at once, but leases that were granted before stay valid.
     Terms {
         /// How often.
         heartbeat_ms: Option<Millis>,
@@ -97,7 +97,7 @@ impl fmt::Display for Reconfiguration {
     }
 }
 
-/// What an operator tells the manager to do.
+/// An operator's commands to the manager.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AdminCommand {
     /// To begin a planned change.

@@ -12,8 +12,8 @@ use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 use crate::view::{Routes, View};
 
-/// Rounds in which views are made and activated after one event: more in a row are a mistake, since a view drops,
-/// takes in or gives up somebody, and mostly somebody who is alive has to acknowledge it.
+/// Rounds in which views are made and activated after one event. More in a row are a bug: a view
+/// drops, admits or gives up a member, and usually a live member has to acknowledge it.
 const MOST_ROUNDS: u32 = 1_000;
 
 impl Membership {
@@ -81,7 +81,7 @@ impl Membership {
         }
     }
 
-    /// A view that follows another, with who made it.
+    /// A view that follows another, with the manager that made it.
     fn made(&self, before: &Routes, mut view: View) -> Arc<Routes> {
         let before = before.view();
         view.line.clone_from(&before.line);
@@ -89,10 +89,10 @@ impl Membership {
         Arc::new(Routes::new(view))
     }
 
-    /// L4: whether all whom a planned change would wait for have just been heard of; those who have not
-    /// are asked. One that has died unnoticed would hold up every write until its lease is over (RULES-WHY
-    /// F15). One that does not answer holds up planned changes only, and not for ever: when it is out it is
-    /// dropped, or not waited for.
+    /// L4: whether every member that a planned change would wait for has just been heard from; the
+    /// others are probed. A member that has died unnoticed would hold up every write until its
+    /// lease is over (rationale F15). A member that does not answer holds up planned changes only,
+    /// and not for ever: when it is out it is dropped, or not waited for.
     fn have_answered(&mut self, now: Millis, step: Step, effects: &mut Vec<Effect>) -> bool {
         let within = self.settings.answer_ms();
         let members = self.members();
@@ -106,7 +106,7 @@ impl Membership {
             .filter(|i| !self.is_out(*i, now))
             .filter(|i| now.saturating_sub(self.nodes[i].heard) > within)
             .collect();
-        // A round trip may take as long as it likes; but not everyone is asked at every event.
+        // A round trip may take as long as it likes, but not every member is probed at every event.
         if !silent.is_empty() && self.probed.is_none_or(|last| now - last >= within.div_ceil(2)) {
             self.probed = Some(now);
             let steps = self.steps;
@@ -115,7 +115,7 @@ impl Membership {
         silent.is_empty()
     }
 
-    /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
+    /// The bug of [`Mutation::TwoPending`]: the view after one that no node may have adopted yet.
     fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
         let as_if = Situation { active: &pending, coming: None, ..self.situation(now) };
         let planned = || change::plan(&as_if, change::due(&as_if)?);

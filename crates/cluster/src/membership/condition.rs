@@ -1,4 +1,4 @@
-//! How a node is, as an operator is told: its part in the cluster, and its disk.
+//! The condition of a node, as reported to an operator: its part in the cluster, and its disk.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub enum NodeState {
     /// Registered, and no member yet.
     Waiting,
-    /// A member that fetches what it is to keep.
+    /// A member that fetches what it is to hold.
     Joining,
     /// A member that serves.
     Active,
@@ -58,14 +58,14 @@ impl FromStr for NodeState {
     }
 }
 
-/// How a node's disk is, by its own word.
+/// The condition of a node's disk, by its own report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum DiskHealth {
     /// What it stores reaches its disk, or it has none.
     #[default]
     Sound,
-    /// The same, but no image of its records can be made, for this reason: its log gets longer and
-    /// longer.
+    /// The same, but no checkpoint of its records can be made, for this reason: its log gets longer
+    /// and longer.
     Strained(String),
     /// What it stores does not reach its disk, for this reason.
     Failing(String),

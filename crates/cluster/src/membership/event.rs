@@ -20,7 +20,7 @@ use crate::view::{Routes, View};
 /// What can happen to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A node asks to be a member, or says again that it is one after a lost connection.
+    /// A node asks to be a member, or registers again after a lost connection.
     Register {
         /// The node.
         who: Newcomer,
@@ -30,8 +30,8 @@ pub enum Event {
         claim: Option<Claim>,
         /// The newest view that it has seen.
         seen: Option<Seen>,
-        /// Whether whoever was dialled at its address is this very process; if not, what is wrong. It is not dialled
-        /// where it is a member already.
+        /// Whether the process that answered at its address is this very one; if not, what is
+        /// wrong. A node that is a member already is not dialled.
         reached: Result<(), String>,
     },
     /// A node is alive.
@@ -68,10 +68,10 @@ impl Event {
     }
 }
 
-/// What the one who brought an event is told.
+/// The reply to the sender of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing to say beyond "taken".
+    /// Nothing to report beyond "taken".
     Done,
     /// The node is known.
     Known {
@@ -79,29 +79,32 @@ pub enum Answer {
         newest: Arc<Routes>,
         /// The epoch of the active one.
         active: Epoch,
-        /// How long a lease this heartbeat has given its sender, if it has (L1). Decided here and nowhere else:
-        /// who is told so must be one whose lease is waited for.
+        /// How long a lease this heartbeat has granted its sender, if any (L1). Decided here and
+        /// nowhere else: a node that is granted a lease must be one whose lease is waited for.
         lease: Option<Millis>,
     },
     /// The manager does not know this incarnation: register.
     Unknown,
     /// The node is held back and remembered: its data folder is, or may be, a copy (L5). It is to come again.
     Aside(String),
-    /// Nobody reaches the node at the address that it tells, so it cannot serve: it is held back and remembered, and is
-    /// to come again.
+    /// The address that the node reported cannot be reached, so it cannot serve: it is held back
+    /// and remembered, and is to register again.
     Unreached(String),
     /// Another live node has this name or this address. Final.
     Taken(String),
     /// Not now: try again.
     Wait(String),
-    /// What the operator was shown is not what there is now, which this tells. Look again.
+    /// The operator was shown something other than what there is now, which this contains. Look
+    /// again.
     Changed(String),
-    /// It has seen a view that the manager does not know (L7): it is to tell that view, and to try again.
+    /// The node has seen a view that the manager does not know (L7): it is to report that view, and
+    /// to try again.
     Older(String),
 }
 
 impl Answer {
-    /// Whether it says that nothing was done. Then the event has left no trace ([`step`](super::Membership::step)).
+    /// Whether it reports that nothing was done. Then the event has left no trace
+    /// ([`step`](super::Membership::step)).
     pub fn is_refusal(&self) -> bool {
         matches!(self, Answer::Taken(_) | Answer::Wait(_) | Answer::Changed(_))
     }
@@ -120,14 +123,15 @@ pub enum Effect {
     Probe(Incarnation, u64),
     /// Write a line to the log, for the operator.
     Log(String),
-    /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
+    /// Report to the operator who accepted a loss that it is done: how many arcs had no live
+    /// replica.
     LossAccepted(usize),
-    /// Tell the operator who goes on with another data folder that it is done.
+    /// Report to the operator who continues with another data folder that it is done.
     FolderAdopted,
     /// Answer the operator whose command was taken first: what begins, or why nothing does.
     CommandOutcome(Result<Outline, String>),
-    /// End the manager: its folder is an older copy, and this says what it lacks (L7). Waits for no save. Nothing is
-    /// done any more.
+    /// Stop the manager: its folder is an older copy, and this lists what it lacks (L7). Waits for
+    /// no save. Nothing more is done.
     Stop(Behind),
 }
 
@@ -146,18 +150,21 @@ pub struct Settings {
     pub limits: Limits,
     /// Synced copies that a write has to have at least, in a new cluster.
     pub min_copies: usize,
-    /// What a new cluster promises when all who hold something end at once.
+    /// The durability of a new cluster: what survives when all holders of a record end at once.
     pub durability: Durability,
-    /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
+    /// How long after a loss arcs stay where they fell, in milliseconds, before they are
+    /// rebalanced.
     pub rebalance_ms: Millis,
-    /// How long a silent member that holds what nobody else does is waited for at least before everything else
-    /// goes on without it (H4), in milliseconds: longer than a node that has lost its manager needs to find it.
+    /// How long a silent sole holder is waited for at least before everything else continues
+    /// without it (H4), in milliseconds: longer than a node that has lost its manager needs to find
+    /// it.
     pub return_ms: Millis,
 }
 
 impl Settings {
-    /// How old a member's last word may be where a planned change begins (L4), in milliseconds: a tenth of
-    /// a second, during which hardly anybody dies, and far less than an interval in any case.
+    /// How old a member's last heartbeat may be where a planned change begins (L4), in
+    /// milliseconds: a tenth of a second, in which a death is unlikely, and in any case far less
+    /// than an interval.
     pub fn answer_ms(&self) -> Millis {
         (self.heartbeat_ms / 4).clamp(1, 100)
     }
@@ -173,7 +180,7 @@ impl Settings {
     }
 }
 
-/// What survives the manager: the views, and what it has told that binds the next one.
+/// What survives the manager: the views, and those of its replies that bind the next manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     /// The view that clients use.
@@ -206,7 +213,7 @@ pub struct Unused {
 pub struct Ended {
     /// Which start of its process.
     pub incarnation: Incarnation,
-    /// The newest view that it had told to have adopted.
+    /// The newest view that it had reported as adopted.
     pub adopted: Epoch,
 }
 

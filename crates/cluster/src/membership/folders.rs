@@ -1,21 +1,25 @@
 //! Copies of data folders (rule L5): which folder of a node is the one that counts.
 //!
-//! A node that starts with a folder holds the lock on it, so whoever wrote to *this* folder before has ended. But the
-//! folder may be a copy (a cloned machine, a restored backup), and the original's process lives. What the copy has is old,
-//! and it looks just like the original after a restart. So:
+//! A node that starts with a folder holds the lock on it, so the process that wrote to *this*
+//! folder before has ended. But the folder may be a copy (a cloned machine, a restored backup)
+//! while the original's process lives. What the copy has is old, and it looks just like the
+//! original after a restart. So:
 //!
-//! * A folder remembers the last starts of a process with it ([`starts`](super::starts)), and each writes itself down before
-//!   it registers.
-//!   That tells one folder from its copy from the first start with the copy on.
-//! * A start that claims what somebody has written who listens elsewhere is held back until that one's end is *known*
-//!   (L6), or the operator says so. That it is silent says nothing: it may only be paused. Meanwhile it is asked for a
-//!   word, and where it answers a probe that was sent after the other had registered, both are alive: the folder is a copy.
-//! * Of two folders that claim the same, the one whose process came first is the original.
-//! * A copy stays one, whatever ends and starts again, the manager too ([`Folders`] is saved). It is no source and no
-//!   replacement, does not take the name, and stands in nobody's way, until an operator says that it is the one to go on with.
+//! * A folder remembers the last starts of a process with it ([`starts`](super::starts)), and each
+//!   start records itself there before it registers. That distinguishes a folder from its copy from
+//!   the first start with the copy on.
+//! * A start may claim what a node that listens elsewhere has written. It is held back until the
+//!   end of that node is *known* (L6), or the operator confirms it. Silence proves nothing: the
+//!   node may only be paused. Meanwhile that node is probed. If it answers a probe that was sent
+//!   after the other had registered, both are alive: the folder is a copy.
+//! * Of two folders with the same claim, the one whose process came first is the original.
+//! * A copy stays a copy, whatever ends and starts again, the manager included ([`Folders`] is
+//!   saved). It is no source and no replacement, does not take the name, and blocks no other node,
+//!   until an operator chooses it.
 //!
-//! What cannot be told apart: a folder that was copied, and whose copy starts on another address after the original's
-//! process has ended, and before that starts again, from a node that has moved. Then the copy came first, and counts.
+//! One case cannot be distinguished from a node that has moved: a folder was copied, and the copy
+//! starts on another address after the original's process has ended and before that starts again.
+//! Then the copy came first, and counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +32,9 @@ use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 use crate::view::Routes;
 
-/// Copies that are remembered, and folders that may wait at a time: many more than an operator makes by mistake. Of more
-/// copies the oldest are forgotten; more that wait are told to come again.
+/// Copies that are remembered, and folders that may wait at a time: many more than an operator
+/// creates by mistake. Of more copies the oldest are forgotten; further nodes that wait are asked
+/// to come again.
 pub const MAX_COPIES: usize = 64;
 
 /// What has to be remembered of data folders. It survives the manager.
@@ -37,13 +42,15 @@ pub const MAX_COPIES: usize = 64;
 pub struct Folders {
     /// Those that are copies, the oldest first.
     pub copies: Vec<FolderCopy>,
-    /// By who wrote to a folder last: the last starts with the folder that came first after it, the newest last.
+    /// By the last writer of a folder: the last starts with the folder that came first after it,
+    /// the newest last.
     pub firsts: BTreeMap<Incarnation, Vec<Incarnation>>,
 }
 
 impl Folders {
-    /// Whether a start that claims what `of` has written has the folder that came first, if one did. It may be an earlier
-    /// start than those that were heard of: a registration may arrive long after its process has ended.
+    /// Whether a start that claims what `of` has written has the folder that came first, if one
+    /// did. It may be an earlier start than those known so far: a registration may arrive long
+    /// after its process has ended.
     fn is_first(&self, of: Incarnation, start: Incarnation, claim: &Claim) -> Option<bool> {
         let first = self.firsts.get(&of)?;
         let is_later = first.last().is_some_and(|newest| claim.starts.contains(newest));
@@ -54,7 +61,7 @@ impl Folders {
 /// A data folder that is a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderCopy {
-    /// Whose folder was copied.
+    /// The node whose folder was copied.
     pub id: NodeId,
     /// The last starts of a process with the copy that were held back, the newest last.
     pub starts: Vec<Incarnation>,
@@ -63,26 +70,27 @@ pub struct FolderCopy {
 /// A data folder that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingFolder {
-    /// Which node's.
+    /// The node's name.
     pub id: NodeId,
     /// The start of a process that waits with it.
     pub start: Incarnation,
     /// Where that listens.
     pub address: Address,
-    /// Where the one listens, or did, whose folder it may be a copy of, if that is known.
+    /// Where the node listens, or listened, whose folder it may be a copy of, if that is known.
     pub original: Option<Address>,
     /// Whether it is certainly a copy.
     pub is_copy: bool,
 }
 
-/// What the manager knows of one that is held back.
+/// What the manager knows of a folder that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
     folder: WaitingFolder,
     of: Incarnation,
     /// The last starts of a process with its folder.
     starts: Vec<Incarnation>,
-    /// Whose folder it may be a copy of, and the manager's step from which on a word of that one shows that it is.
+    /// The node whose folder it may be a copy of, and the manager's step from which on a heartbeat
+    /// of that node proves it.
     rival: Option<(Incarnation, u64)>,
     heard: Millis,
 }
@@ -100,7 +108,7 @@ impl FolderCopy {
     }
 }
 
-/// Whether a start may have a copy of another's folder, or that one a copy of its.
+/// Whether a start may have a copy of another's folder, or the other a copy of its folder.
 fn is_of_one_line(claim: &Claim, node: &Node) -> bool {
     let shares = |other: &Claim| {
         other.of == claim.of
@@ -187,7 +195,7 @@ impl Membership {
     /// newcomer has a copy.
     fn rival(&self, now: Millis, who: &Newcomer, claim: &Claim) -> Option<&Node> {
         let has_ended = |node: &Node| {
-            // It was known before, or the operator has said so.
+            // It was known before, or the operator has confirmed it.
             let is_first = self.folders.is_first(node.who.incarnation, who.incarnation, claim);
             node.is_gone() || is_first == Some(true) && node.is_out(now)
         };
@@ -210,8 +218,9 @@ impl Membership {
             .find(|node| !is_on(Mutation::CopyTaken) || is_there(node))
     }
 
-    /// One that waits outside under this name, with a folder that an earlier start than the member's has written, does
-    /// not stand in the way of one whose folder the member itself has written: it is the copy.
+    /// A node that waits outside under this name, with a folder that an earlier start than the
+    /// member's has written, does not block a node whose folder the member itself has written: the
+    /// former has the copy.
     fn pass_over_older(&mut self, who: &Newcomer, claim: &Claim, effects: &mut Vec<Effect>) {
         let members = self.members();
         if !members.contains(&claim.of) {
@@ -240,7 +249,7 @@ impl Membership {
         }
     }
 
-    /// Notes that a start has a copy, for good.
+    /// Records permanently that a start has a copy.
     fn note_copy(
         &mut self,
         id: &NodeId,
@@ -262,7 +271,8 @@ impl Membership {
         effects.push(Effect::Save);
     }
 
-    /// A node has answered a probe: who had registered before that with what may be a copy of its folder has one.
+    /// A node has answered a probe: a start that registered before that with what may be a copy of
+    /// its folder does have a copy.
     pub(super) fn note_probe_answer(
         &mut self,
         from: Incarnation,
@@ -288,8 +298,8 @@ impl Membership {
         }
     }
 
-    /// A start that was taken in with a folder is alive: it came first. That it has registered is not enough to say so,
-    /// since a registration may arrive long after its process has ended.
+    /// A start that was admitted with a folder is alive: it came first. Its registration alone does
+    /// not prove that, since a registration may arrive long after its process has ended.
     pub(super) fn note_first(&mut self, who: Incarnation, effects: &mut Vec<Effect>) {
         let node = self.nodes.get(&who).filter(|node| !node.has_reported());
         let Some(claim) = node.and_then(|node| node.claim.clone()) else { return };
@@ -302,7 +312,7 @@ impl Membership {
         }
     }
 
-    /// Who is a member, or has a replacement that is: what they have written may count.
+    /// Members, and incarnations whose replacement is a member: what they have written may count.
     fn counting(&self) -> BTreeSet<Incarnation> {
         let replacements =
             |routes: &Routes| routes.view().replacements.iter().map(|h| h.of).collect::<Vec<_>>();
@@ -312,7 +322,8 @@ impl Membership {
         counting
     }
 
-    /// The operator says that a folder that waits is the one to go on with, and that whoever had it before has ended.
+    /// The operator chooses a folder that waits, and confirms that the process that had it before
+    /// has ended.
     pub(super) fn adopt_folder(
         &mut self,
         now: Millis,
@@ -347,9 +358,9 @@ impl Membership {
         Answer::Done
     }
 
-    /// Lets go of what does not count any more, and of who does not come again.
+    /// Forgets entries that no longer count, and nodes that do not come again.
     pub(super) fn forget_folders(&mut self, now: Millis) {
-        // Whoever waits comes again every two seconds.
+        // A node that waits comes again every two seconds.
         let patience = self.settings.return_ms.max(2 * self.settings.lease_ms());
         self.held_back.retain(|_, held| now.saturating_sub(held.heard) < patience);
         if !self.folders.firsts.is_empty() {

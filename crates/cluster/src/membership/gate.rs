@@ -1,15 +1,16 @@
-//! The gate between what the manager has decided and what anybody may see: nothing passes before it is
-//! saved (rule L3).
+//! The gate between the manager's decisions and everyone else: nothing passes before it is saved
+//! (rule L3).
 //!
-//! Saving takes as long as the disk takes, and heartbeats cannot wait for that. So the owner of a [`Gate`]
-//! hands it events as it would hand them to [`Membership`], saves what it is told to beside its other work,
-//! and says when that is done. Meanwhile the effects behind a save wait in their order, heartbeats are
-//! answered under the views that may be seen, and leases go on. When several saves wait, the next one
-//! covers them all.
+//! Saving takes as long as the disk takes, and heartbeats cannot wait for that. So the owner of a
+//! [`Gate`] passes events to it as it would to [`Membership`], saves on request beside its other
+//! work, and reports when that is done. Meanwhile the effects behind a save wait in their order,
+//! heartbeats are answered under the views that may be seen, and leases are extended. When several
+//! saves wait, the next one covers them all.
 //!
-//! Invariants: a view is pushed, published or told in an answer only when it is durable, and a lease is told
-//! only to members of such a view, and is no longer than the durable state says; at most one save is under way; effects keep their order, but
-//! for probes, which tell nothing and wait for nothing.
+//! Invariants: a view is pushed, published or returned in a reply only when it is durable; a lease
+//! is granted only to members of such a view, and is no longer than the durable state allows; at
+//! most one save is under way; effects keep their order, except probes, which reveal nothing and
+//! wait for nothing.
 //!
 //! What it does not do: it does not save, and it does not know how long that takes.
 
@@ -93,8 +94,9 @@ impl Gate {
         self.waiting.contains(&Effect::Save)
     }
 
-    /// Takes one event at time `now`. What follows from it and may be done is to be done at once; after
-    /// an [`Effect::Save`] comes [`Gate::saved`] or [`Gate::not_saved`], some time.
+    /// Handles one event at time `now`. Effects that may be carried out are to be carried out at
+    /// once; after an [`Effect::Save`], [`Gate::saved`] or [`Gate::not_saved`] follows at some
+    /// time.
     pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
         self.now = now;
         if event == Event::Tick && matches!(self.saving, Saving::Failed) {
@@ -294,7 +296,8 @@ mod tests {
         assert!(!matches!(gate.health(6_002), Health::Unsaved { .. }));
     }
 
-    /// View 1 was to be node1's alone, but it died before that was saved, and so did who came next.
+    /// View 1 was to be node1's alone, but node1 died before that was saved, and so did the next
+    /// node.
     #[test]
     fn one_save_covers_all_that_wait() {
         let mut gate = gate();

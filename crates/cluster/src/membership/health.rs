@@ -15,8 +15,8 @@ use crate::view::Member;
 pub enum Health {
     /// The manager's folder is an older copy: it serves nobody (L7).
     Older(String),
-    /// The manager's own disk takes no view: whoever comes or goes meanwhile, no view can say so. What is said of
-    /// nodes is by the views that are saved.
+    /// The manager's own disk accepts no view, so no view can record nodes that come or go
+    /// meanwhile. The state of nodes is reported by the views that are saved.
     Unsaved {
         /// Why.
         why: String,
@@ -33,13 +33,15 @@ pub enum Health {
         of: usize,
         /// How many keys, about.
         keys: u64,
-        /// Who is out of reach and holds them, as far as is known: to be brought back.
+        /// Unreachable nodes that hold them, as far as is known: to be brought back.
         bring_back: Vec<String>,
         /// Which of them are there, and wait, but without what they held.
         empty: Vec<String>,
-        /// Whose process has ended with them, and had them in memory only: a restart does not bring them back.
+        /// Nodes whose process has ended and that had them in memory only: a restart does not bring
+        /// them back.
         ended: Vec<String>,
-        /// Who is there with what could be salvaged of them: that counts only if the operator goes on with it.
+        /// Nodes that are there with what could be salvaged: it counts only if the operator
+        /// continues with it.
         salvaged: Vec<String>,
     },
     /// Everything is read, and some nodes take no writes: those of their keys fail.
@@ -62,7 +64,8 @@ pub enum Health {
     Healing {
         /// How much of it is done.
         percent: u8,
-        /// Copies of arcs that are to be made altogether; 0 where only the nodes' word is waited for.
+        /// Copies of arcs that are to be made altogether; 0 where only the nodes' reports are
+        /// waited for.
         copies: usize,
         /// Bytes of all of them, about.
         bytes: u64,
@@ -196,7 +199,8 @@ impl fmt::Display for Health {
     }
 }
 
-/// The manager cannot save: whom to bring back is not shown, since they may be here and cannot be taken in.
+/// The manager cannot save: the nodes to bring back are not shown, since they may be here and
+/// cannot be admitted.
 fn write_unsaved(f: &mut fmt::Formatter<'_>, why: &str, otherwise: &Health) -> fmt::Result {
     let save = format!("the manager cannot save its views ({why})");
     match otherwise {
@@ -259,7 +263,7 @@ impl Membership {
         }
     }
 
-    /// What is lost, and whom to bring back for it.
+    /// What is lost, and the nodes to bring back for it.
     fn unavailable(&self, now: Millis, lost: &[usize], holders: &[Incarnation]) -> Health {
         let view = self.active.view();
         let name = |i: &Incarnation| match self.nodes.get(i) {
@@ -301,7 +305,8 @@ impl Membership {
         }
     }
 
-    /// Which members say that they take no writes, and why; and what is wrong with the disks of others.
+    /// Members that report that they take no writes, and why; and what is wrong with the disks of
+    /// others.
     fn ailing(&self, now: Millis) -> (Vec<String>, Vec<String>) {
         let view = self.active.view();
         let (mut refusing, mut strained) = (Vec::new(), Vec::new());
@@ -392,7 +397,7 @@ mod tests {
         assert_eq!(healing(0, 900, 0, None), "healing: 0 % of 900 arcs");
         let few = Health::Degraded { have: 2, want: 3, arcs: 812, silent: vec![] };
         assert_eq!(few.to_string(), "degraded: 2 of 3 copies in 812 arcs, more nodes are needed");
-        // Who is to be brought back may be there already.
+        // Nodes that are to be brought back may be there already.
         let bring_back = vec!["node1".into()];
         let (ended, salvaged) = (vec![], vec![]);
         let lost = Health::Unavailable {

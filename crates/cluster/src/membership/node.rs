@@ -48,7 +48,7 @@ pub(super) fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
     members.map(|m| m.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// What a node says of itself every heartbeat.
+/// What a node reports in every heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Report {
     /// The newest view that it has adopted.
@@ -77,28 +77,28 @@ pub struct Report {
 /// What the manager knows of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Who it is and where.
+    /// Its identity and address.
     pub who: Newcomer,
     /// When it was last heard of.
     pub heard: Millis,
-    /// When its lease is over: one lease after it was last heard of with a heartbeat that extends
-    /// it (L1), or when a longer one told before ends. Of a node that is no member yet, one lease
-    /// after it was last heard of at all.
+    /// When its lease is over: one lease after the last heartbeat that extended it (L1), or when a
+    /// longer one granted before ends. Of a node that is no member yet, one lease after it was last
+    /// heard from.
     pub until: Millis,
     /// Whether it is connected, has ended, or has left.
     pub(super) lifecycle: Lifecycle,
     /// The manager's step at which its end was known, or at which it sent its last heartbeat.
     pub(super) step: u64,
-    /// What it said last.
+    /// Its last report.
     pub report: Report,
-    /// The newest view that it has told to have adopted; `None`: it has told nothing since the
+    /// The newest view that it has reported as adopted; `None`: it has reported nothing since the
     /// manager started.
     pub(super) adopted: Option<Epoch>,
     /// Whether it is known what it holds.
     pub evidence: Evidence,
     /// Whether it was a member before it registered: it may hold what nobody else does.
     pub returns: bool,
-    /// What it claims to have held in its last life (H6).
+    /// What it claims to have held before its last restart (H6).
     pub claim: Option<Claim>,
     /// When it registered first.
     pub since: Millis,
@@ -132,7 +132,7 @@ impl Node {
         if event == NodeEvent::Heartbeat && !was_gone {
             self.step = step;
         }
-        // A loss is accepted of nodes that fell silent: nobody knows whether others outlived them.
+        // A loss is accepted of nodes that fell silent: whether others outlived them is unknown.
         let ends = self.is_gone() && event != NodeEvent::LossAccepted;
         if ends && (!was_gone || event == NodeEvent::ProcessEnds) {
             self.step = step;
@@ -170,7 +170,7 @@ impl Node {
         self.evidence == Evidence::Reported
     }
 
-    /// It has a lease from now on. One that was told before may be longer.
+    /// It has a lease from now on. One that was granted before may be longer.
     pub(super) fn extend(&mut self, now: Millis, lease_ms: Millis) {
         self.until = self.until.max(now + lease_ms);
     }

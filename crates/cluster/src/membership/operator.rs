@@ -10,7 +10,7 @@ use crate::time::Millis;
 use crate::view::Routes;
 
 impl Membership {
-    /// Takes an operator's order. It is told what comes of it when that is saved.
+    /// Takes an operator's command. Its outcome is reported when that is saved.
     pub(super) fn take_command(
         &mut self,
         now: Millis,
@@ -38,7 +38,7 @@ impl Membership {
         if let AdminCommand::Reconfigure { change, force } = &order
             && let Some(terms) = change.terms(self.settings.terms())
         {
-            // Whoever ordered first is told first.
+            // The operator who ordered first is answered first.
             if self.trial.is_some() {
                 return Answer::Wait("other settings are on trial".into());
             }
@@ -56,8 +56,8 @@ impl Membership {
         Answer::Done
     }
 
-    /// Other leases from now on, that is, from when this is saved: no node counts on a longer one before, and none
-    /// that was told a longer one is out sooner than that ends.
+    /// Other leases from now on, that is, from when this is saved: no node relies on a longer one
+    /// before, and no node that was granted a longer one is out before that ends.
     fn change_terms(&mut self, terms: Terms, effects: &mut Vec<Effect>) -> Outline {
         let outline = self.terms_outline(terms);
         let Terms { heartbeat_ms, missed } = terms;
@@ -115,8 +115,8 @@ impl Membership {
         )
     }
 
-    /// Looks again at what the operator has ordered: nothing is begun for nobody, long after it was asked
-    /// for, or where something speaks against it by now.
+    /// Checks again what the operator has ordered: nothing is begun when no operator waits for it,
+    /// long after the request, or where an objection has arisen since.
     pub(super) fn review_command(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let Some((order, since)) = &self.order else { return };
         let view = self.active.view();
@@ -150,7 +150,8 @@ impl Membership {
         }
     }
 
-    /// Tells whoever ordered the settings that were on trial what came of them, once a view ends that.
+    /// Reports the outcome to the operator who ordered the settings that were on trial, once a view
+    /// ends the trial.
     pub(super) fn finish_trial(
         &mut self,
         now: Millis,

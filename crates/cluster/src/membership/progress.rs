@@ -1,4 +1,4 @@
-//! How far a healing or a planned change has come: what is left to copy, and for how long.
+//! How far a repair or a planned change has come: what is left to copy, and for how long.
 
 use crate::membership::Membership;
 use crate::membership::outline::Amount;
@@ -41,7 +41,8 @@ impl Progress {
 }
 
 impl Membership {
-    /// Copies of arcs that a member keeps and has yet to fetch, by its place in the active view.
+    /// Copies of arcs that a member is to hold and has yet to fetch, by its place in the active
+    /// view.
     pub fn behind(&self, place: u16) -> usize {
         let kept = self.active.arcs_of(place);
         let node = self.nodes.get(&self.active.member(place).incarnation);
@@ -53,8 +54,8 @@ impl Membership {
         (0..self.active.view().members.len() as u16).map(|place| self.behind(place)).sum()
     }
 
-    /// About what so many copies of arcs hold: their part of what all members hold. Those that have ended
-    /// count only where nobody else is left: their last word is not renewed.
+    /// About what so many copies of arcs hold: their share of what all members hold. Members that
+    /// have ended count only where no other is left: their last report is not renewed.
     pub fn amount_of(&self, copies: usize) -> Amount {
         let members = self.active.view().members.iter();
         let nodes: Vec<_> = members.filter_map(|m| self.nodes.get(&m.incarnation)).collect();

@@ -1,9 +1,10 @@
-//! Who is reached: a node is no newcomer before somebody has met it at the address that it tells.
+//! Reachability: a node is admitted only after it was reached at the address that it reports.
 //!
-//! It reaches the manager, and that says nothing of the other direction: the address may be wrong, or mean something
-//! else to others (`0.0.0.0`), or a firewall may stand before it. As a member it would own its share of the keys, and
-//! every write of these would wait for it. So its address is dialled before it registers, and must answer as this very
-//! process. Until it does the node is held back: it comes again by itself, and the health says what is wrong.
+//! The node reaches the manager, which proves nothing of the other direction: the address may be
+//! wrong, or mean something else to others (`0.0.0.0`), or a firewall may block it. As a member the
+//! node would own its share of the keys, and every write of these would wait for it. So its address
+//! is dialled before it registers, and must answer as this very process. Until it does the node is
+//! held back: it retries by itself, and the health reports what is wrong.
 
 use std::fmt::Write as _;
 
@@ -11,11 +12,11 @@ use crate::ids::{Address, NodeId};
 use crate::membership::{Answer, Effect, Membership, Newcomer};
 use crate::time::Millis;
 
-/// Nodes that are remembered as not reached, at a time: many more than an operator starts by mistake. More are held back
-/// too, but not told of.
+/// Unreached nodes that are remembered at a time: many more than an operator starts by mistake.
+/// Further ones are held back too, but not reported.
 const MAX_UNREACHED: usize = 64;
 
-/// A node that nobody reaches.
+/// A node that cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unreached {
     id: NodeId,
@@ -46,7 +47,8 @@ impl Membership {
         Answer::Unreached(text)
     }
 
-    /// What there is to add to the health where nodes are held back since nobody reaches them; else nothing.
+    /// What there is to add to the health where nodes are held back because they cannot be reached;
+    /// else nothing.
     pub fn unreached(&self) -> String {
         let mut text = String::new();
         for Unreached { id, address, why, .. } in self.unreached.values() {
@@ -55,9 +57,9 @@ impl Membership {
         text
     }
 
-    /// Lets go of those that do not come again.
+    /// Forgets those that do not come again.
     pub(super) fn forget_unreached(&mut self, now: Millis) {
-        // Whoever is held back comes again every two seconds, and dialling it may take as long.
+        // A node that is held back comes again every two seconds, and dialling it may take as long.
         let patience = self.settings.return_ms.max(2 * self.settings.lease_ms());
         self.unreached.retain(|_, node| now.saturating_sub(node.heard) < patience);
     }

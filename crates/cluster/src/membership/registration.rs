@@ -1,4 +1,5 @@
-//! How a node becomes known to the manager: it registers, and waits outside until the view can take it in.
+//! How a node becomes known to the manager: it registers, and waits outside until the view can
+//! admit it.
 
 use crate::claim::Claim;
 use crate::durability::Durability;
@@ -10,8 +11,9 @@ use crate::membership::{Answer, Effect, Membership, Newcomer, Node, holders, rec
 use crate::time::Millis;
 
 impl Membership {
-    /// Takes a registration. `returns` tells that the node has been a member of this cluster before, `claim` what it
-    /// held then by its data folder, `reached` whether it is there where it says.
+    /// Takes a registration. `returns` means that the node has been a member of this cluster
+    /// before; `claim` is what it held then by its data folder; `reached` is whether it answers at
+    /// its address.
     pub(super) fn register(
         &mut self,
         now: Millis,
@@ -73,7 +75,8 @@ impl Membership {
         view.place_of(&who.id).map(weights).or_else(lost).unwrap_or(1)
     }
 
-    /// Of a node that ended while its disk was in trouble, with `async`, the folder may not even tell that.
+    /// Of a node that ended while its disk was in trouble, with `async`, the folder may not even
+    /// record that.
     fn judged(&self, claim: Claim) -> Claim {
         let wrote = self.nodes.get(&claim.of);
         let was_well = wrote.is_none_or(|node| !matches!(node.report.disk, DiskHealth::Failing(_)));
@@ -81,7 +84,8 @@ impl Membership {
         Claim { is_whole: claim.is_whole && (is_sync || was_well), ..claim }
     }
 
-    /// A node has the lock on a data folder, and that is not held back as a copy: whoever wrote to it last has ended (L5).
+    /// A node has the lock on a data folder that is not held back as a copy: the folder's last
+    /// writer has ended (L5).
     fn retire_claimed(&mut self, who: &Newcomer, claim: &Claim, effects: &mut Vec<Effect>) {
         if self.nodes.get(&claim.of).is_some_and(|node| node.who.id == who.id) {
             self.retire_by_claim(claim, |node| node.who.incarnation == claim.of, effects);
@@ -111,7 +115,7 @@ impl Membership {
             // Or it has had another folder, of which this is a copy.
             let is_known = claim.starts.contains(&incarnation);
             let has_had_it = !is_known || claim.starts.contains(&node.who.incarnation);
-            // A copy may be another's who is there, or only silent.
+            // A copy may be that of a node that is there, or only silent.
             let is_over = node.is_gone() || node.who.address == address;
             node.who.id == id
                 && node.met < met
@@ -122,8 +126,9 @@ impl Membership {
         self.retire_by_claim(&claim, had_it, effects);
     }
 
-    /// Notes that those who had a folder before have ended, and what they held by what it says: the manager may never
-    /// have heard it, or their last word may not have reached the disk.
+    /// Records that the starts that had a folder before have ended, and what they held by its
+    /// content: the manager may never have received it, or their last report may not have reached
+    /// the disk.
     fn retire_by_claim(
         &mut self,
         claim: &Claim,
@@ -135,12 +140,12 @@ impl Membership {
         let meant: Vec<Incarnation> = meant.map(|node| node.who.incarnation).collect();
         let mut has_ended = false;
         for incarnation in meant {
-            // What is of a view that is still being made is told when that is active.
+            // What belongs to a view that is still being made is reported when that is active.
             let place = active.view().place_at(incarnation);
             let place = place.filter(|_| claim.epoch <= active.epoch());
             let situation = self.situation(self.last_step);
             let mut held = place.map(|place| recovery::counted(&situation, claim, place));
-            // Who is a sole holder for more in the view that is being made has that as well (H6).
+            // A sole holder for more arcs in the view that is being made has those as well (H6).
             if let (Some(held), Some(coming)) = (&mut held, &self.coming)
                 && let Some(place) = coming.view().place_at(incarnation)
             {
@@ -162,14 +167,15 @@ impl Membership {
         }
     }
 
-    /// Who is to stand in for one that has ended has to be there after its end ([`repair`](super::plan)).
+    /// The replacement of a node that has ended must be there after its end
+    /// ([`repair`](super::plan)).
     pub(super) fn ask_who_is_left(&self, effects: &mut Vec<Effect>) {
         let others = self.members().into_iter().filter(|i| self.nodes[i].is_connected());
         let steps = self.steps;
         effects.extend(others.map(|i| Effect::Probe(i, steps)));
     }
 
-    /// What to say to a newcomer whose name or address another incarnation has that may be alive.
+    /// The reply to a newcomer whose name or address another incarnation has that may be alive.
     fn collision(&self, now: Millis, who: &Newcomer) -> Option<Answer> {
         let members = self.members();
         for holder in self.nodes.values().filter(|n| n.who.incarnation != who.incarnation) {
@@ -195,8 +201,9 @@ impl Membership {
                     Answer::Taken(what)
                 });
             }
-            // Nobody can listen where another process still does: the one before has ended, or
-            // this registration is a late one of a process that has. Its first heartbeat will tell.
+            // Nobody can listen where another process still does: the one before has ended, or this
+            // is a late registration of a process that has ended. Its first heartbeat will show
+            // which.
             if !same_address {
                 return Some(Answer::Wait(format!("{what}, which may come back")));
             }
@@ -204,9 +211,9 @@ impl Membership {
         None
     }
 
-    /// A newcomer is alive and listens at its address: whoever listened there before has ended. That it
-    /// has registered is not enough, since a registration may arrive long after its process has ended,
-    /// and would retire the one that took its place.
+    /// A newcomer is alive and listens at its address: the process that listened there before has
+    /// ended. A registration alone does not prove that, since it may arrive long after its process
+    /// has ended, and would retire the one that took its place.
     pub(super) fn retire_predecessors(
         &mut self,
         now: Millis,

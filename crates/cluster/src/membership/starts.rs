@@ -1,8 +1,9 @@
-//! The starts of a process that a data folder remembers (rule L5): one folder is told from its copy by them.
+//! The starts of a process that a data folder remembers (rule L5): they distinguish a folder from
+//! its copy.
 //!
-//! The first of them is an *anchor*: the last start of which the manager has taken a heartbeat, and so one by which it
-//! knows the folder. It stays however often a process starts after that without being heard. Behind it are the others,
-//! the newest last.
+//! The first of them is an *anchor*: the last start of which the manager has received a heartbeat,
+//! and so one by which it knows the folder. It stays however often a process starts after that
+//! without contact. The others follow it, the newest last.
 
 /// Starts that a folder remembers, and those of a copy that the manager does. They fit into one sector of a disk.
 pub const STARTS: usize = 32;
