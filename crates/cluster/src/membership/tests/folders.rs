@@ -1,6 +1,7 @@
-//! Random runs of nodes that keep their records on disk, and start again with their folders or with emptied ones, and
-//! of their manager: whatever happens, something follows from an event once, and then it is quiet. A manager that went on
-//! making views, or saving, for ever would answer nobody any more.
+//! Random runs of nodes that keep their records on disk and start again with their folders or with
+//! emptied ones, and of their manager: whatever happens, an event has its consequences once, and
+//! then nothing more happens. A manager that went on making views, or saving, for ever would answer
+//! nobody any more.
 
 use proptest::prelude::*;
 
@@ -20,9 +21,9 @@ const NODES: usize = 3;
 enum Chance {
     /// It starts, where it does not run; with the folder that it had, or with an empty one.
     Start(usize, bool),
-    /// It ends, and its port tells or does not.
+    /// It ends, and its port refuses at once or does not.
     Kill(usize, bool),
-    /// It adopts the newest view that it was sent, and tells.
+    /// It adopts the newest view that it was sent, and reports that.
     Ack(usize),
     /// The same, and it fetches what it misses.
     Fetch(usize),
@@ -160,7 +161,7 @@ impl Run {
         }
     }
 
-    /// All has followed that follows.
+    /// Runs until nothing more follows.
     fn is_quiet(&mut self) {
         self.sim.step(Event::Tick);
         let (_, effects) = self.sim.step(Event::Tick);

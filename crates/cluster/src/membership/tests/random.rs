@@ -1,10 +1,11 @@
-//! Random runs: anything may happen to six nodes, their manager and the time. [`Sim`] holds the
-//! invariants after every step; here stand the two promises that need a longer look:
+//! Random runs: anything may happen to six nodes, their manager and the time. [`Sim`] checks the
+//! invariants after every step; this file checks the two promises that need a longer look:
 //!
-//! * while no more than K-1 nodes died since the cluster was last healthy, every arc of the active
-//!   view has a live synced keeper (`docs/consistency.md`, the promise);
-//! * once things calm down, whatever somebody alive holds can be written, and all who live are active members and nothing changes any more; if data was
-//!   lost, that is so once the operator has accepted it.
+//! * While no more than K-1 nodes died since the cluster was last healthy, every arc of the active
+//!   view has a live synced replica (`docs/consistency.md`, the promise).
+//! * Once things calm down, whatever a live node holds can be written, all live nodes are active
+//!   members, and nothing changes any more. If data was lost, that is so once the operator has
+//!   accepted it.
 
 use std::collections::BTreeSet;
 
@@ -29,13 +30,13 @@ enum Chance {
     Start(usize),
     /// A second process takes the node's name, at another address.
     StartElsewhere(usize),
-    /// A node adopts the newest view it was sent, and tells.
+    /// A node adopts the newest view that it was sent, and reports that.
     Ack(usize),
-    /// A node fetches what it misses, and tells.
+    /// A node fetches what it misses, and reports that.
     Fetch(usize),
-    /// A node's process ends, and its connection and port tell.
+    /// A node's process ends, and its connection and port show it.
     Kill(usize),
-    /// A node's host ends without a word.
+    /// A node's host ends without notice.
     Vanish(usize),
     /// Nothing gets through to a node and back.
     Cut(usize),
@@ -168,7 +169,8 @@ impl Run {
             Chance::NotSaved => self.sim.not_saved(),
             Chance::Look => self.sim.look(),
             Chance::AcceptLoss => {
-                // Who was only silent is given up as well: nothing is promised until all is well again.
+                // Nodes that were only silent are given up as well: nothing is promised until all
+                // is well again.
                 if !self.sim.accept_loss().0.is_refusal() {
                     self.died = None;
                 }
@@ -217,7 +219,7 @@ impl Run {
         self.register(&label);
     }
 
-    /// Registers; a process that is refused for good ends.
+    /// Registers; a process that is refused permanently exits.
     fn register(&mut self, label: &str) {
         let (answer, _) = self.sim.register(label);
         if let Answer::Taken(_) = answer {
@@ -273,7 +275,7 @@ impl Run {
             assert!(orphans.is_empty(), "{} died, nobody holds {orphans:?}", died.len());
         }
         let members = &sim.manager().active().view().members;
-        // One that was cut off and has not been heard of since may still lapse.
+        // A node that was cut off and has not been heard from since may still lapse.
         let is_there = |i| {
             let process = sim.process(i).filter(|n| n.alive && !n.cut);
             process.is_some_and(|n| sim.now - n.heard <= HEARTBEAT)
@@ -306,7 +308,7 @@ impl Run {
         }
     }
 
-    /// H4: whatever somebody alive holds can be written. Nothing that is lost is waited for there.
+    /// H4: whatever a live node holds can be written. Nothing that is lost is waited for there.
     fn check_what_is_not_lost(&self) {
         let sim = &self.sim;
         let manager = sim.manager();
@@ -320,7 +322,7 @@ impl Run {
         }
     }
 
-    /// All who live are active members, except where another live one has the same name.
+    /// All live nodes are active members, except where another live one has the same name.
     fn check_calm(&self) {
         let sim = &self.sim;
         if sim.in_reach().is_empty() {
@@ -348,7 +350,7 @@ impl Run {
     }
 }
 
-/// A process ends, and its connection and port tell.
+/// A process ends, and its connection and port show it.
 fn end(sim: &mut Sim, label: &str) {
     sim.nodes.get_mut(label).unwrap().alive = false;
     sim.disconnect(label);

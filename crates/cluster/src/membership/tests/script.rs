@@ -283,8 +283,8 @@ fn order(
     Ok(Some((change, force)))
 }
 
-/// `told: node3 leaving: 4 arcs, 8 copies move, 8 at least; node1 2→4 5→8 +3, …`: for each node the arcs
-/// that it owns, those that it keeps, and those that it fetches.
+/// `told: node3 leaving: 4 arcs, 8 copies move, 8 at least; node1 2→4 5→8 +3, …`: for each node the
+/// arcs that it owns, those that it holds, and those that it fetches.
 fn outlined(outline: &Outline) -> String {
     let Outline { what, arcs, moves, .. } = outline;
     let (copies, least) = (outline.copies(), outline.least());

@@ -1,7 +1,8 @@
 //! A cluster without sockets: the manager's state machine, and nodes that are a [`Holdings`] each.
 //!
-//! [`Sim::step`] hands the manager one event, carries out what follows, and then holds the invariants
-//! of [`crate::membership`] against what the *nodes* know, not against what the manager believes.
+//! [`Sim::step`] passes one event to the manager, carries out the effects, and then checks the
+//! invariants of [`crate::membership`] against what the *nodes* know, not against what the manager
+//! believes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::view::{Member, Routes, View};
 /// One start of a node's process.
 pub(super) struct Process {
     pub(super) who: Newcomer,
-    /// What its reports say of its disk and its memory.
+    /// What its reports contain of its disk and its memory.
     pub(super) ails: Report,
     pub(super) holdings: Holdings,
     /// The newest view that it was sent and has not adopted.
@@ -36,11 +37,11 @@ pub(super) struct Process {
     pub(super) heard: Millis,
     /// Until when it may serve, if ever it might.
     leased: Millis,
-    /// Whether the manager was told that it ended.
+    /// Whether the manager was notified that it ended.
     gone: bool,
     /// What its data folder has, until it is a member.
     pub(super) claim: Option<Claim>,
-    /// What whoever dials it finds wrong.
+    /// What a process that dials it finds wrong.
     pub(super) unreached: Option<String>,
     /// The number of the last probe that it got.
     probe: u64,
@@ -50,7 +51,7 @@ pub(super) struct Process {
     pub(super) longest: Option<Limits>,
 }
 
-/// What becomes of what is to be saved.
+/// What happens to a save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disk {
     /// It is saved at once.
@@ -81,9 +82,9 @@ pub(super) struct Sim {
     views: BTreeMap<Epoch, View>,
     /// For each arc the newest view in which it begins afresh.
     fresh_since: BTreeMap<usize, Epoch>,
-    /// The arcs that somebody has kept, and served, since then.
+    /// The arcs that some node has held, and served, since then.
     begun: BTreeSet<usize>,
-    /// Whether nodes have disks, of which this world does not know what they hold. (The simulation does.)
+    /// Whether nodes have disks, whose content this world does not know. (The simulation does.)
     pub(super) has_disks: bool,
     /// What clients have.
     published: Arc<Routes>,
@@ -91,7 +92,7 @@ pub(super) struct Sim {
     ever_active: Epoch,
     /// The loss that the operator has looked at.
     pub(super) shown: Option<Loss>,
-    /// Orders that were taken, and nobody has been told yet what came of them.
+    /// Orders that were taken and whose outcome has not been reported yet.
     pub(super) open_orders: usize,
 }
 
@@ -170,7 +171,8 @@ impl Sim {
         assert!(self.nodes.insert(label.into(), process).is_none_or(|old| !old.alive));
     }
 
-    /// What a folder claims that these starts have had, of whom the first has written to it last, and now this one.
+    /// What a folder claims that these starts have had, of which the first has written to it last,
+    /// and now this one.
     pub(super) fn claim(&self, line: &str, label: &str) -> Result<Claim, String> {
         let known = |label: &str| self.nodes.get(label).ok_or(format!("no {label}"));
         let starts = line.split('/').chain([label]);
@@ -219,7 +221,7 @@ impl Sim {
         (answer, effects)
     }
 
-    /// What a node makes of the manager's answer.
+    /// How a node handles the manager's answer.
     fn hear(&mut self, label: &str, answer: &Answer) {
         let now = self.now;
         let node = self.nodes.get_mut(label).unwrap();
@@ -262,7 +264,7 @@ impl Sim {
         self.begun.extend(kept.filter(|arc| self.fresh_since.get(arc) <= Some(&epoch)));
     }
 
-    /// Fetches everything that the node misses and that somebody can give it.
+    /// Fetches everything that the node misses and that some node can give it.
     pub(super) fn fetch(&mut self, label: &str) {
         let holdings = &self.nodes[label].holdings;
         let epoch = holdings.epoch();
@@ -291,7 +293,7 @@ impl Sim {
         self.step(Event::Disconnected(self.nodes[label].who.incarnation))
     }
 
-    /// The manager hears that a node's port refuses.
+    /// The manager learns that a node's port refuses.
     pub(super) fn gone(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let node = self.nodes.get_mut(label).unwrap();
         node.gone = true;
@@ -321,7 +323,7 @@ impl Sim {
     pub(super) fn restart_from_copy(&mut self, shown: Epoch, goes_on: bool) {
         self.saving = None;
         self.durable = self.copy.clone().expect("a copy was kept");
-        // What has been since then nobody can know who has not been told.
+        // What has happened since then is unknown to anyone that was not notified.
         let newest = self.durable_newest().epoch;
         self.views.retain(|epoch, _| *epoch <= newest);
         self.ever_active = self.durable.active.epoch;
@@ -431,7 +433,7 @@ impl Sim {
         assert!(self.durable.active.epoch <= published && published <= self.durable_newest().epoch);
         self.check_holders();
         self.check_leases();
-        // Whoever is asked answers, if it can.
+        // A node that is asked answers, if it can.
         for (to, number) in probed {
             let asked = self.nodes.iter().find(|(_, n)| n.who.incarnation == to);
             let asked = asked.filter(|(_, n)| n.alive && !n.cut && n.registered);
@@ -456,11 +458,11 @@ impl Sim {
         self.durable.coming.as_ref().unwrap_or(&self.durable.active)
     }
 
-    /// F3: whoever may serve has adopted every view that was ever active, whether or not the manager that
-    /// made it active is the one that runs.
+    /// F3: every node that may serve has adopted every view that was ever active, whether or not
+    /// the manager that made it active is the one that runs.
     fn check_leases(&self) {
         for (label, node) in self.nodes.iter().filter(|(_, n)| n.alive) {
-            // Who has left keeps nothing, whatever lease it has.
+            // A node that has left holds nothing, whatever lease it has.
             let keeps_some = node
                 .holdings
                 .routes()
@@ -477,7 +479,7 @@ impl Sim {
         for view in [active, newest] {
             view.check().unwrap();
             if let Some(known) = self.views.get(&view.epoch) {
-                // Where it leaps its line says so.
+                // Where it leaps its line records that.
                 let known = View { line: view.line.clone(), ..known.clone() };
                 assert_eq!(known, *view, "two views of one epoch");
             }
@@ -523,14 +525,14 @@ impl Sim {
         routes.view().next_epoch() > routes.epoch().next()
     }
 
-    /// L2: every arc of every view has a keeper that holds it (it may be away), or begins afresh, or has never
-    /// begun: each of its keepers died before it had adopted the view in which the arc was to begin, which a
-    /// manager that has restarted since does not know.
+    /// L2: every arc of every view has a replica that holds it (it may be away), or begins afresh,
+    /// or has never begun: each of its replicas died before it had adopted the view in which the
+    /// arc was to begin, which a manager that has restarted since does not know.
     fn check_holders(&self) {
         let routes = self.manager().newest();
         for arc in 0..routes.arcs() {
             let is_fresh = routes.view().fresh.contains(&(arc as u16));
-            // What is on the disk of one that takes a dead member's place (H6).
+            // What is on the disk of a replacement (H6).
             let is_inherited = routes
                 .view()
                 .replacements
@@ -548,7 +550,7 @@ impl Sim {
         }
     }
 
-    /// The keepers of an arc that are synced there and will be once they have adopted this view.
+    /// The replicas of an arc that are synced there and will be once they have adopted this view.
     fn holders<'a>(&'a self, routes: &'a Routes, arc: usize) -> impl Iterator<Item = &'a Process> {
         routes
             .write_set(arc)
