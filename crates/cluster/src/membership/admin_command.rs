@@ -3,7 +3,7 @@
 //! A [`Reconfiguration`] becomes a planned change: one view in which reads go where they went and
 //! writes also where they will, and the view that switches once every node holds what it is to
 //! hold. Before the operator asks for it, an [`Outline`](super::Outline) shows what it would move;
-//! the same is shown when it begins. What can stand against it is in `objection`.
+//! the same is shown when it begins. Reasons to refuse it are in `objection`.
 
 use std::fmt;
 

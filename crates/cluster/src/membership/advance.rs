@@ -1,4 +1,5 @@
-//! One view after the other: made, saved, pushed, and active once all have acknowledged it (rules L3 and L4).
+//! Views in succession: made, saved, pushed, and active once all have acknowledged it (rules L3,
+//! L4).
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use crate::view::{Routes, View};
 const MOST_ROUNDS: u32 = 1_000;
 
 impl Membership {
-    /// Makes the next view, or activates the one that was made, as often as something follows; where the operator gives
-    /// up what is lost, without that.
+    /// Makes the next view, or activates the one that was made, as often as something follows;
+    /// where the operator gives up what is lost, without that.
     pub(super) fn advance(&mut self, now: Millis, accepts_loss: bool, effects: &mut Vec<Effect>) {
         let mut rounds = 0;
         loop {
@@ -35,8 +36,9 @@ impl Membership {
                 self.active = coming;
                 self.coming = None;
                 self.floor = self.active.epoch();
-                // Saved last: it may be used before its being active is on disk, since a manager that
-                // restarts from (old, new) begins by having the new one acknowledged again (F18).
+                // Saved last: it may be used before its being active is on disk, since a manager
+                // that restarts from (old, new) begins by having the new one acknowledged again
+                // (F18).
                 effects.push(Effect::Publish(self.active.clone()));
                 self.push_to_all(std::slice::from_ref(&self.active), effects);
                 effects.push(Effect::Save);

@@ -31,7 +31,7 @@ impl NodeState {
         NodeState::Down,
     ];
 
-    /// The word for it.
+    /// Its name in the output.
     pub fn as_str(self) -> &'static str {
         match self {
             NodeState::Waiting => "waiting",

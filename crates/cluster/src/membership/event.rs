@@ -1,5 +1,5 @@
-//! What goes into the membership and what comes out: events and settings, answers and effects, and what survives the
-//! manager.
+//! Input and output of the membership: events and settings, answers and effects, and what survives
+//! the manager.
 
 use std::sync::Arc;
 
@@ -40,9 +40,11 @@ pub enum Event {
     Disconnected(Incarnation),
     /// A node's process is certainly gone: its connection ended and its port refuses (L6).
     Gone(Incarnation),
-    /// The operator goes on without what the members that are out held alone (H4): this, and no more.
+    /// The operator continues without what the members that are out held alone (H4): this, and no
+    /// more.
     AcceptLoss(Loss),
-    /// The operator goes on with a node's data folder that is held back since it is, or may be, a copy (L5).
+    /// The operator continues with a node's data folder that is held back since it is, or may be, a
+    /// copy (L5).
     AdoptFolder {
         /// Which node's.
         id: NodeId,
@@ -85,7 +87,8 @@ pub enum Answer {
     },
     /// The manager does not know this incarnation: register.
     Unknown,
-    /// The node is held back and remembered: its data folder is, or may be, a copy (L5). It is to come again.
+    /// The node is held back and remembered: its data folder is, or may be, a copy (L5). It is to
+    /// come again.
     Aside(String),
     /// The address that the node reported cannot be reached, so it cannot serve: it is held back
     /// and remembered, and is to register again.
@@ -113,7 +116,8 @@ impl Answer {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Make [`state`](super::Membership::state), as it is now or later, durable. What follows must not be seen before.
+    /// Make [`state`](super::Membership::state), as it is now or later, durable. What follows must
+    /// not be seen before.
     Save,
     /// Give this view to clients from now on.
     Publish(Arc<Routes>),
@@ -189,7 +193,8 @@ pub struct Saved {
     pub coming: Option<View>,
     /// How long leases are.
     pub terms: Terms,
-    /// The longest lease that may be out, in milliseconds: what a manager that starts from here waits for (L2).
+    /// The longest lease that may be out, in milliseconds: what a manager that starts from here
+    /// waits for (L2).
     pub longest_ms: Millis,
     /// What has to be remembered of data folders (L5).
     pub folders: Folders,

@@ -149,7 +149,8 @@ impl Membership {
         let is_known = self.folders.copies.iter().any(|c| c.is_of(&who.id, who.incarnation, claim));
         let is_second = self.folders.is_first(claim.of, who.incarnation, claim) == Some(false);
         let is_copy = (is_known || is_second) && !is_blind;
-        // A copy may have more on its disk than the original, which lost its power since. It stays a copy.
+        // A copy may have more on its disk than the original, which lost its power since. It stays
+        // a copy.
         if !is_copy {
             self.pass_over_older(who, claim, effects);
         }
@@ -191,8 +192,8 @@ impl Membership {
         Some(Answer::Aside(why))
     }
 
-    /// A node of the same name that listens elsewhere, is not known to have ended, and may have the folder of which the
-    /// newcomer has a copy.
+    /// A node of the same name that listens elsewhere, is not known to have ended, and may have the
+    /// folder of which the newcomer has a copy.
     fn rival(&self, now: Millis, who: &Newcomer, claim: &Claim) -> Option<&Node> {
         let has_ended = |node: &Node| {
             // It was known before, or the operator has confirmed it.
@@ -303,7 +304,8 @@ impl Membership {
     pub(super) fn note_first(&mut self, who: Incarnation, effects: &mut Vec<Effect>) {
         let node = self.nodes.get(&who).filter(|node| !node.has_reported());
         let Some(claim) = node.and_then(|node| node.claim.clone()) else { return };
-        // Where it could not be written down, its next start would not be known for the same folder's.
+        // Where it could not be written down, its next start would not be known for the same
+        // folder's.
         let is_noted = claim.starts.contains(&who);
         if is_noted && self.counting().contains(&claim.of) {
             // Of the same folder the newest starts: the folder does not remember all of them.

@@ -57,7 +57,8 @@ pub enum Health {
         want: usize,
         /// In how many arcs.
         arcs: usize,
-        /// Members that are silent and have not been dropped yet; where there are none, nodes are too few.
+        /// Members that are silent and have not been dropped yet; where there are none, nodes are
+        /// too few.
         silent: Vec<String>,
     },
     /// Copies are being made.
@@ -333,8 +334,8 @@ impl Membership {
         (refusing, strained)
     }
 
-    /// What there is to add to the health where writes are refused, since fewer synced copies would hold them than a
-    /// write has to have; else nothing.
+    /// What there is to add to the health where writes are refused, since fewer synced copies would
+    /// hold them than a write has to have; else nothing.
     pub fn refused_writes(&self, now: Millis) -> String {
         let least = self.active.view().least_copies();
         if least < 2 {

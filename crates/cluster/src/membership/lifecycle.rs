@@ -45,7 +45,7 @@ pub enum Process {
 pub enum Lifecycle {
     /// It has not left: it is a member, or waits to be one, or was dropped.
     Stays(Process),
-    /// It has left as an operator asked (H5): it is not taken in again.
+    /// It has left as an operator asked (H5): it is not admitted again.
     Left(Process),
 }
 
@@ -61,7 +61,7 @@ pub(super) enum NodeEvent {
     /// Its process has certainly ended: its port refuses (L6). While it has a connection that is
     /// news of an earlier one.
     ProcessEnds,
-    /// Another process has its data folder, or the operator goes on with another folder (L5).
+    /// Another process has its data folder, or the operator continues with another folder (L5).
     IsReplaced,
     /// Another process that is alive listens at its address.
     AddressTaken,

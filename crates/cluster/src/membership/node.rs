@@ -79,7 +79,7 @@ pub struct Report {
 pub struct Node {
     /// Its identity and address.
     pub who: Newcomer,
-    /// When it was last heard of.
+    /// When it was last heard from.
     pub heard: Millis,
     /// When its lease is over: one lease after the last heartbeat that extended it (L1), or when a
     /// longer one granted before ends. Of a node that is no member yet, one lease after it was last

@@ -4,7 +4,8 @@ use crate::membership::Membership;
 use crate::membership::outline::Amount;
 use crate::time::Millis;
 
-/// What was to be copied since all was last as it should be, and what is left of it, in copies of arcs.
+/// What was to be copied since all was last as it should be, and what is left of it, in copies of
+/// arcs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     began: Millis,
@@ -32,7 +33,8 @@ impl Progress {
         ((self.all - self.left) * 100 / self.all.max(1)) as u8
     }
 
-    /// How long it will take at the speed so far, in milliseconds. `None` where nothing is done yet.
+    /// How long it will take at the speed so far, in milliseconds. `None` where nothing is done
+    /// yet.
     pub fn left_ms(&self, now: Millis) -> Option<Millis> {
         let done = (self.all - self.left) as u64;
         let took = now.saturating_sub(self.began);

@@ -60,8 +60,8 @@ impl Membership {
         self.known(None)
     }
 
-    /// Its share of the ring: what its start asks for; or else what an operator has given the node of its name (H5),
-    /// as long as that is known.
+    /// Its share of the ring: what its start asks for; or else what an operator has given the node
+    /// of its name (H5), as long as that is known.
     fn weight_of(&self, who: &Newcomer) -> u32 {
         if who.weight > 0 {
             return who.weight;
@@ -92,9 +92,10 @@ impl Membership {
         }
     }
 
-    /// A newcomer is alive, and has the lock on a data folder: all starts before it that had the same have ended, and
-    /// have left what the folder says. That it has registered is not enough to say so of those that are not the
-    /// one whom the folder names: they may be later ones (see [`Membership::retire_predecessors`]).
+    /// A newcomer is alive, and has the lock on a data folder: all starts before it that had the
+    /// same have ended, and have left what the folder records. Its registration alone does not
+    /// prove that of starts that the folder does not name: they may be later ones (see
+    /// [`Membership::retire_predecessors`]).
     fn retire_earlier_starts(&mut self, incarnation: Incarnation, effects: &mut Vec<Effect>) {
         let Some(node) = self.nodes.get(&incarnation) else { return };
         let (Some(claim), met) = (node.claim.clone(), node.met) else { return };
@@ -226,7 +227,8 @@ impl Membership {
         let address = node.who.address.clone();
         let steps = self.steps;
         let mut asks = false;
-        // The end of its connection may have been lost on the way; nothing comes on it for a lease then.
+        // The end of its connection may have been lost on the way; nothing comes on it for a lease
+        // then.
         let is_over = |other: &Node| !other.is_connected() || other.is_out(now);
         for other in self.nodes.values_mut().filter(|other| !other.is_gone() && is_over(other)) {
             if other.who.address == address && other.who.incarnation != incarnation {

@@ -5,7 +5,8 @@
 //! and so one by which it knows the folder. It stays however often a process starts after that
 //! without contact. The others follow it, the newest last.
 
-/// Starts that a folder remembers, and those of a copy that the manager does. They fit into one sector of a disk.
+/// Starts that a folder remembers, and those of a copy that the manager does. They fit into one
+/// sector of a disk.
 pub const STARTS: usize = 32;
 
 /// Notes a start. Where there are too many the oldest behind the anchor is forgotten.

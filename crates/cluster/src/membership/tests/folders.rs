@@ -29,7 +29,8 @@ enum Chance {
     Fetch(usize),
     /// Time passes, with ticks and heartbeats.
     Pass(Millis),
-    /// The manager ends and starts again, and finds the ports of those that have ended refusing, or does not yet.
+    /// The manager ends and starts again, and finds the ports of those that have ended refusing, or
+    /// does not yet.
     Restart(bool),
 }
 

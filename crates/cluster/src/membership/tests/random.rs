@@ -46,7 +46,7 @@ enum Chance {
     Disconnect(usize),
     /// Time passes, with ticks and heartbeats.
     Pass(Millis),
-    /// The manager stands still.
+    /// The manager is stopped.
     Stall(Millis),
     /// The manager ends and starts again; what it was saving is saved or lost.
     Restart(bool),
@@ -110,8 +110,8 @@ fn ask() -> impl Strategy<Value = Ask> {
 struct Run {
     sim: Sim,
     started: u64,
-    /// Members that died or were cut off since all was well, if it ever was, and the copies that there were
-    /// then, or fewer.
+    /// Members that died or were cut off since all was well, if it ever was, and the copies that
+    /// there were then, or fewer.
     died: Option<(BTreeSet<Incarnation>, usize)>,
 }
 

@@ -5,19 +5,19 @@
 //! | command | what happens |
 //! |---|---|
 //! | `settings copies=2 arcs=8 [rebalance=300000] [durability=async]` | a new cluster; heartbeats every 2,000 ms, out after 3 |
-//! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes] [folder=LABEL/…] [unreached=WHY]` | a process starts, or reconnects, and registers; with the folder that these starts have had, of whom the first has written to it last; whoever dials it finds this |
+//! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes] [folder=LABEL/…] [unreached=WHY]` | a process starts, or reconnects, and registers; with the folder that these starts have had, of which the first has written to it last; a process that dials it finds this |
 //! | `beat LABEL…` | heartbeats that acknowledge nothing new |
 //! | `ack [LABEL…]` | adopts the newest view it was sent, and a heartbeat (without labels: each in reach) |
 //! | `fetch LABEL…` | fetches every arc it misses, and a heartbeat |
 //! | `settle` | everybody in reach acks and fetches until nothing follows any more |
 //! | `pass MS` | time passes with ticks; nodes in reach send their heartbeats |
-//! | `stall MS` | time passes while the manager stands still |
+//! | `stall MS` | time passes while the manager is stopped |
 //! | `cut LABEL`, `mend LABEL` | nothing gets through to the manager and back, until mended |
-//! | `kill LABEL` | the process ends; its connection and its port tell |
-//! | `crash LABEL` | the process ends, and nobody has noticed yet |
+//! | `kill LABEL` | the process ends; its connection and its port show it |
+//! | `crash LABEL` | the process ends, and it has not been noticed yet |
 //! | `disconnect LABEL`, `gone LABEL` | only the one event |
-//! | `ails LABEL [trouble=] [strain=] [full=yes]` | what its heartbeats say of its disk and memory from here on, and one |
-//! | `adopt LABEL` | the operator goes on with the data folder with which this process waits |
+//! | `ails LABEL [trouble=] [strain=] [full=yes]` | what its heartbeats report of its disk and memory from here on, and one |
+//! | `adopt LABEL` | the operator continues with the data folder with which this process waits |
 //! | `look` | the operator looks at what is lost |
 //! | `accept_loss`, `accept_loss seen` | the operator accepts what is lost, as it is now, or as it was seen |
 //! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
@@ -28,15 +28,15 @@
 //! | `outline leave NAME` (and so on) | what a change would move |
 //! | `restart [heartbeat=MS]` | the manager ends and starts from what it saved, with other flags or the same; connections are lost |
 //! | `copy` | a copy of what it saved is kept |
-//! | `restart_from_copy [shown=EPOCH] [accepts=EPOCH]` | the manager ends and starts from that copy, of which an earlier start has shown that this view was seen; the operator goes on with that |
-//! | `lease LABEL` | as `beat`, and tells whether the lease was extended, and how long it is if that is not three heartbeats |
-//! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or when `saved` says so, or not |
+//! | `restart_from_copy [shown=EPOCH] [accepts=EPOCH]` | the manager ends and starts from that copy, of which an earlier start has shown that this view was seen; the operator continues with that |
+//! | `lease LABEL` | as `beat`, and shows whether the lease was extended, and how long it is if that is not three heartbeats |
+//! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or at `saved`, or not |
 //! | `saved` | what is on its way to the disk has got there |
 //! | `status` | the active view, the one being made, the nodes, the health |
 //!
-//! Answers are printed as `LABEL: …`, effects as they come. `UPDATE_GOLDENFILES=1 cargo test -p cluster`
-//! writes the outputs anew: read the difference before you believe it. (A new script is seen when this
-//! file is compiled again: touch it.)
+//! Answers are printed as `LABEL: …`, effects as they come. `UPDATE_GOLDENFILES=1 cargo test -p
+//! cluster` writes the outputs anew: read the difference before you believe it. (A new script is
+//! seen when this file is compiled again: touch it.)
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -206,9 +206,9 @@ impl Script {
     fn status(&mut self) -> Result<String, Box<dyn Error>> {
         let sim = self.sim()?;
         let manager = sim.manager();
-        let mut out = deal(manager.active());
+        let mut out = view_line(manager.active());
         if manager.newest().epoch() > manager.active().epoch() {
-            _ = write!(out, "being made: {}", deal(manager.newest()));
+            _ = write!(out, "being made: {}", view_line(manager.newest()));
         }
         for node in manager.nodes() {
             let label = sim.label(node.who.incarnation);
@@ -232,7 +232,7 @@ fn flush(out: &mut String, pushed: &mut String) {
 
 /// `view 2: 1 2 +3, arcs 1212 → 1232`: the members by their last letter, `+` before one that joins,
 /// `-` before one that leaves.
-fn deal(routes: &Routes) -> String {
+fn view_line(routes: &Routes) -> String {
     let view = routes.view();
     let letter = |place: &u16| view.members[usize::from(*place)].id.as_str().chars().last();
     let mut out = format!("view {}:", view.epoch);

@@ -283,7 +283,7 @@ impl Sim {
         self.shown = self.manager().loss(self.now);
     }
 
-    /// The operator goes on without what he has looked at, if anything. Nothing else may be done.
+    /// The operator continues without what he has looked at, if anything. Nothing else may be done.
     pub(super) fn accept_loss(&mut self) -> (Answer, Vec<Effect>) {
         let shown = self.shown.clone().unwrap_or_default();
         self.step(Event::AcceptLoss(shown))
@@ -303,8 +303,8 @@ impl Sim {
         self.step(event)
     }
 
-    /// The manager ends and starts again from its disk, which may have got what was on its way there. All
-    /// connections end with it.
+    /// The manager ends and starts again from its disk, which may have got what was on its way
+    /// there. All connections end with it.
     pub(super) fn restart(&mut self, has_reached_the_disk: bool) {
         if let Some(saving) = self.saving.take().filter(|_| has_reached_the_disk) {
             self.durable = saving;
@@ -318,8 +318,8 @@ impl Sim {
         self.copy = Some(self.durable.clone());
     }
 
-    /// The manager ends, and starts again from the copy, of which an earlier start has shown that a view was seen. The
-    /// operator may go on with that.
+    /// The manager ends, and starts again from the copy, of which an earlier start has shown that a
+    /// view was seen. The operator may continue with that.
     pub(super) fn restart_from_copy(&mut self, shown: Epoch, goes_on: bool) {
         self.saving = None;
         self.durable = self.copy.clone().expect("a copy was kept");
@@ -578,8 +578,8 @@ impl Sim {
             })
     }
 
-    /// The arcs of the active view that no node in reach holds. (A manager that restarts may have to make
-    /// its newest view active again; it is the one in force.)
+    /// The arcs of the active view that no node in reach holds. (A manager that restarts may have
+    /// to make its newest view active again; it is the one in force.)
     pub(super) fn arcs_without_live_holder(&self) -> BTreeSet<usize> {
         let manager = self.manager();
         let is_behind = manager.active().epoch() < self.ever_active;
