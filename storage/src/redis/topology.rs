@@ -106,7 +106,7 @@ impl<'v> Picture<'v> {
         for arc in 0..self.routes.arcs() {
             let (first, last) = ((arc * width) as u16, ((arc + 1) * width - 1) as u16);
             let Some(primary) = self.primary(arc) else { continue };
-            let primary = self.open.binary_search(&primary).expect("keepers have a Redis port");
+            let primary = self.open.binary_search(&primary).expect("replicas have a Redis port");
             match ranges.last_mut() {
                 Some(range) if range.primary == primary && range.last + 1 == first => {
                     range.last = last;
