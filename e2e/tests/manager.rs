@@ -1,6 +1,8 @@
 //! The manager stops, returns, or is absent.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::{fs, thread};
 
 use client::{ClientError, GTStoreClient};
@@ -29,23 +31,36 @@ fn clients_go_on_without_the_manager_and_nodes_register_again() {
     assert_eq!(cluster.client().get(b"key").unwrap().unwrap().value, b"3");
 }
 
+/// Several restarts in a row give the nodes no time to register. Then the nodes find the manager: if
+/// none ever ran for long enough, leases would end rightly, and puts fail.
 #[test]
 fn the_manager_restarts_again_and_again_under_load() {
+    const BURSTS: usize = 8;
+    const RESTARTS: usize = 5;
     let mut cluster = TestCluster::start(3, 2);
     let client = cluster.client();
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let load = scope.spawn(move || {
-            for n in 0..600 {
+        let load = scope.spawn(|| {
+            let numbers = (0..100_000).take_while(|&n| n < 600 || !is_over.load(Relaxed));
+            for n in numbers {
                 let key = format!("key{}", n % 50);
                 client.put(key.as_bytes(), n.to_string().as_bytes()).unwrap();
                 let got = client.get(key.as_bytes()).unwrap().unwrap();
                 assert_eq!(got.value, n.to_string().as_bytes());
             }
         });
-        while !load.is_finished() {
-            cluster.stop_manager();
-            cluster.start_manager();
+        for _ in 0..BURSTS {
+            for _ in 0..RESTARTS {
+                cluster.stop_manager();
+                cluster.start_manager();
+            }
+            if load.is_finished() {
+                break;
+            }
+            cluster.wait_until_well();
         }
+        is_over.store(true, Relaxed);
     });
     cluster.wait_until_well();
 }
