@@ -223,4 +223,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn ci_runs_the_test_command_of_the_readme() {
+        let commands: Vec<&str> = test()
+            .iter()
+            .filter_map(
+                |step| if let Action::Run(line) = &step.what { Some(line.words) } else { None },
+            )
+            .collect();
+        let readme = include_str!("../../../README.md");
+        let command = readme.lines().find(|line| line.starts_with("cargo test"));
+        let command = command.and_then(|line| line.split('#').next()).map(str::trim);
+        assert_eq!(commands, [command.expect("README.md has a line with it")]);
+        assert!(names(&ci()).contains("test"));
+    }
 }
